@@ -1,0 +1,496 @@
+//! What a person writes, what is wrong with it, and where.
+//!
+//! Three types, three stages: [`Config`] is the data as written, [`Valid`] is one that was found free
+//! of problems, and `plan::Plan` is what the server runs. Defaults are those of the `Default`
+//! implementations here and nowhere else; every one is safe in production.
+
+use alloc::{collections::BTreeMap, string::String, vec::Vec};
+use core::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use ipnet::IpNet;
+
+/// A whole configuration: one file.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Config {
+    /// Worker threads; none means one for each CPU.
+    pub workers: Option<u32>,
+    /// How long requests in flight may go on after TERM before they are cut off.
+    pub shutdown_timeout: ShutdownTimeout,
+    /// The access log.
+    pub access_log: AccessLog,
+    /// Rules for every request on every listener, before a route is looked for.
+    pub firewall: Firewall,
+    /// Where connections are accepted: `[[listener]]`.
+    pub listeners: Vec<Listener>,
+    /// Groups of interchangeable backends by name: `[pool.NAME]`.
+    pub pools: BTreeMap<String, Pool>,
+    /// Which requests go to which pool: `[[route]]`, in file order.
+    pub routes: Vec<Route>,
+}
+
+/// A duration with the default of 30 s.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShutdownTimeout(pub Duration);
+
+impl Default for ShutdownTimeout {
+    fn default() -> Self {
+        Self(Duration::from_secs(30))
+    }
+}
+
+/// `[access_log]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessLog {
+    /// Default `json`.
+    pub format: LogFormat,
+    /// A file, or `-` for standard output (the default).
+    pub path: String,
+}
+
+impl Default for AccessLog {
+    fn default() -> Self {
+        Self { format: LogFormat::Json, path: "-".into() }
+    }
+}
+
+/// `format` of the access log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// `json`: one object a line.
+    Json,
+    /// `combined`: the Apache and nginx format.
+    Combined,
+    /// `off`
+    Off,
+}
+
+/// `[[listener]]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// `bind`, the address and port; port 0 takes a free one.
+    pub bind: SocketAddr,
+    /// Peers whose `X-Forwarded-*` and `X-Request-ID` are believed; default none.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Whether answers of the balancer itself carry `X-LB-Reason`; default false.
+    pub reason_header: bool,
+    /// `timeouts`
+    pub timeouts: ListenerTimeouts,
+    /// `limits`
+    pub limits: ListenerLimits,
+}
+
+/// `timeouts` of a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListenerTimeouts {
+    /// From a request's first byte to the end of its head; default 10 s.
+    pub request_head: Duration,
+    /// Without a byte of the request's body, or without the client taking a byte of the response;
+    /// default 30 s.
+    pub body_idle: Duration,
+    /// Without a next request on a kept-alive connection; default 60 s.
+    pub keep_alive: Duration,
+}
+
+impl Default for ListenerTimeouts {
+    fn default() -> Self {
+        Self {
+            request_head: Duration::from_secs(10),
+            body_idle: Duration::from_secs(30),
+            keep_alive: Duration::from_secs(60),
+        }
+    }
+}
+
+/// `limits` of a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListenerLimits {
+    /// Bytes of a request's head, the request line included; default 32 KiB.
+    pub request_head: u64,
+    /// Header fields of a request; default 100.
+    pub headers: u32,
+    /// Bytes of a request's target; default 8 KiB.
+    pub uri: u64,
+    /// Bytes of a request's body; default 1 GiB.
+    pub body: u64,
+    /// Connections at once; default 20,000.
+    pub connections: u32,
+}
+
+impl Default for ListenerLimits {
+    fn default() -> Self {
+        Self { request_head: 32 << 10, headers: 100, uri: 8 << 10, body: 1 << 30, connections: 20_000 }
+    }
+}
+
+/// `[pool.NAME]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pool {
+    /// Default `round_robin`.
+    pub algorithm: Algorithm,
+    /// At least one.
+    pub backends: Vec<Backend>,
+    /// `timeouts`
+    pub timeouts: PoolTimeouts,
+    /// `limits`
+    pub limits: PoolLimits,
+    /// `[pool.NAME.health_check]`; none without the section.
+    pub health_check: Option<HealthCheck>,
+    /// `[pool.NAME.outlier]`: passive health; on by default.
+    pub outlier: Outlier,
+    /// `[pool.NAME.retry]`; on by default.
+    pub retry: Retry,
+    /// How long a backend that came up takes to reach its full weight; default 0: off.
+    pub slow_start: Duration,
+    /// How often backends written by name are resolved again; default 10 s.
+    pub resolve_interval: Duration,
+}
+
+/// A pool without backends (which does not validate) and with all defaults.
+impl Default for Pool {
+    fn default() -> Self {
+        Self {
+            algorithm: Algorithm::RoundRobin,
+            backends: Vec::new(),
+            timeouts: PoolTimeouts::default(),
+            limits: PoolLimits::default(),
+            health_check: None,
+            outlier: Outlier::default(),
+            retry: Retry::default(),
+            slow_start: Duration::ZERO,
+            resolve_interval: Duration::from_secs(10),
+        }
+    }
+}
+
+/// `algorithm` of a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Algorithm {
+    /// `random`, by weight.
+    Random,
+    /// `round_robin`: exact alternation with equal weights, else smooth by weight.
+    RoundRobin,
+    /// `least_request`: fewest requests in flight for its weight.
+    LeastRequest,
+    /// `p2c`: the less loaded of two distinct ones drawn at random.
+    P2c,
+}
+
+/// One entry of `backends`: a string, or a table `{ address, name, weight, state }`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backend {
+    /// `address`: `IP:port` or `host:port`.
+    pub address: BackendAddress,
+    /// How logs call it; default the address as written.
+    pub name: String,
+    /// Default 1; 0 takes no new traffic.
+    pub weight: u32,
+    /// Default `ready`.
+    pub state: AdminState,
+}
+
+/// Where a backend is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BackendAddress {
+    /// `IP:port`
+    Ip(SocketAddr),
+    /// `host:port`, resolved by the server and resolved again from time to time.
+    Name {
+        /// Lower case.
+        host: String,
+        /// Never 0.
+        port: u16,
+    },
+}
+
+/// What an operator wants of a backend: `state`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AdminState {
+    /// `ready`: takes traffic when healthy.
+    #[default]
+    Ready,
+    /// `drain`: finishes what it has, takes nothing new, is still checked.
+    Drain,
+    /// `maint`: takes nothing and is not checked.
+    Maint,
+}
+
+/// `timeouts` of a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolTimeouts {
+    /// For a TCP connection; default 3 s.
+    pub connect: Duration,
+    /// From the end of sending the request to the head of the response; default 60 s.
+    pub response_head: Duration,
+    /// Without a byte of the response's body; default 60 s.
+    pub body_idle: Duration,
+    /// How long an unused connection is kept; default 30 s.
+    pub keep_alive: Duration,
+}
+
+impl Default for PoolTimeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(3),
+            response_head: Duration::from_secs(60),
+            body_idle: Duration::from_secs(60),
+            keep_alive: Duration::from_secs(30),
+        }
+    }
+}
+
+/// `limits` of a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolLimits {
+    /// Requests at once that have no response head yet; default 10,000.
+    pub pending: u32,
+    /// Unused connections kept for each worker and backend; default 64.
+    pub idle_connections: u32,
+}
+
+impl Default for PoolLimits {
+    fn default() -> Self {
+        Self { pending: 10_000, idle_connections: 64 }
+    }
+}
+
+/// `[pool.NAME.health_check]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// Default `/health`.
+    pub path: String,
+    /// Default 10 s.
+    pub interval: Duration,
+    /// Share of the interval by which each check is moved at random, in percent; default 20. The first
+    /// round is spread over a whole `jitter_percent` of the interval as well.
+    pub jitter_percent: u32,
+    /// Default 2 s.
+    pub timeout: Duration,
+    /// Consecutive passes to become healthy; default 1.
+    pub rise: u32,
+    /// Consecutive failures to become unhealthy; default 1.
+    pub fall: u32,
+    /// `expect_status`: codes and ranges that pass, `[200, "300-399"]`; default `["200-299"]`.
+    pub expect_status: Vec<StatusRange>,
+    /// The Host that checks send; default the backend's address as written.
+    pub host: Option<String>,
+    /// What a backend counts as before its first check; default `up`.
+    pub initial: InitialHealth,
+}
+
+impl Default for HealthCheck {
+    fn default() -> Self {
+        Self {
+            path: "/health".into(),
+            interval: Duration::from_secs(10),
+            jitter_percent: 20,
+            timeout: Duration::from_secs(2),
+            rise: 1,
+            fall: 1,
+            expect_status: [StatusRange { first: 200, last: 299 }].into(),
+            host: None,
+            initial: InitialHealth::Up,
+        }
+    }
+}
+
+/// Statuses from `first` to `last`, both included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StatusRange {
+    /// 100 to 599.
+    pub first: u16,
+    /// `first` to 599.
+    pub last: u16,
+}
+
+/// `initial` of a health check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InitialHealth {
+    /// `up`
+    Up,
+    /// `down`
+    Down,
+}
+
+/// `[pool.NAME.outlier]`: a backend that fails real traffic is ejected for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outlier {
+    /// Consecutive failures (connect failures, resets, timeouts and 5xx) that eject; default 5; 0
+    /// switches ejection off.
+    pub consecutive_failures: u32,
+    /// Length of a first ejection; each further one is longer by this; default 10 s.
+    pub base_ejection: Duration,
+    /// Longest ejection; default 300 s.
+    pub max_ejection: Duration,
+    /// Most of the pool's backends, in percent, that may be out at once; default 50.
+    pub max_ejected_percent: u32,
+}
+
+impl Default for Outlier {
+    fn default() -> Self {
+        Self {
+            consecutive_failures: 5,
+            base_ejection: Duration::from_secs(10),
+            max_ejection: Duration::from_secs(300),
+            max_ejected_percent: 50,
+        }
+    }
+}
+
+/// `[pool.NAME.retry]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// Tries for each request, the first included; default 3; 1 switches retries off.
+    pub tries: u32,
+    /// Retries allowed for each hundred requests; default 20.
+    pub budget_percent: u32,
+    /// Retries a second that are allowed whatever the traffic; default 3.
+    pub budget_floor: u32,
+    /// `on_status`: answers of a backend (500 to 599) that are retried like a reset; default none.
+    pub on_status: Vec<u16>,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self { tries: 3, budget_percent: 20, budget_floor: 3, on_status: Vec::new() }
+    }
+}
+
+/// `[[route]]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// Unique; default `route-N` with its place in the file, from 1.
+    pub name: String,
+    /// For the whole request, all tries included, up to the head of the response; default 60 s.
+    pub timeout: Duration,
+    /// `match`; all conditions must hold; none matches everything.
+    pub matches: Match,
+    /// The name of a pool.
+    pub pool: String,
+    /// `[route.firewall]`
+    pub firewall: Firewall,
+    /// `[route.rate_limit]`
+    pub rate_limit: Option<RateLimit>,
+    /// `[route.request]`
+    pub request: RequestEdits,
+    /// `[route.response]`
+    pub response: HeaderEdits,
+}
+
+/// `match` of a route.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Match {
+    /// Lower case, without port and trailing dot; `*.x.y` stands for any one or more labels before
+    /// `.x.y`.
+    pub host: Option<String>,
+    /// `path` or `path_prefix`.
+    pub path: PathMatch,
+    /// `method`: one or several; empty matches all.
+    pub methods: Vec<String>,
+    /// `header`: field (lower case) and the value it must have.
+    pub headers: Vec<(String, String)>,
+    /// `query`: parameter and the value it must have, both percent-decoded.
+    pub query: Vec<(String, String)>,
+}
+
+/// The condition on the path; both forms are compared with the normalised path.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum PathMatch {
+    /// No condition.
+    #[default]
+    Any,
+    /// `path`
+    Exact(String),
+    /// `path_prefix`: whole segments; `/a` matches `/a`, `/a/` and `/a/b`, never `/ab`.
+    Prefix(String),
+}
+
+/// `[firewall]` and `[route.firewall]`. A request must pass every list that is not empty: be in each
+/// allow list, and in no deny list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Firewall {
+    /// `allow_ips`: addresses and CIDRs, v4 and v6; a v4-mapped v6 address is its v4 address.
+    pub allow_ips: Vec<IpNet>,
+    /// `deny_ips`
+    pub deny_ips: Vec<IpNet>,
+    /// `allow_paths`: the path itself and all below it.
+    pub allow_paths: Vec<String>,
+    /// `deny_paths`
+    pub deny_paths: Vec<String>,
+    /// `allow_methods`
+    pub allow_methods: Vec<String>,
+    /// `deny_methods`
+    pub deny_methods: Vec<String>,
+    /// `allow_headers`: each field must be there with one of its values (`*` for any).
+    pub allow_headers: Vec<(String, Vec<String>)>,
+    /// `deny_headers`: no field may be there with one of its values (`*` for any).
+    pub deny_headers: Vec<(String, Vec<String>)>,
+}
+
+/// `[route.rate_limit]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateLimit {
+    /// `requests`: how many are allowed in each `per`; at least 1.
+    pub requests: u32,
+    /// Default 1 s.
+    pub per: Duration,
+    /// How many may come at once; default `requests`; at least 1.
+    pub burst: u32,
+    /// `by`: default `client`.
+    pub by: RateLimitKey,
+}
+
+/// `by` of a rate limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RateLimitKey {
+    /// `client`: each client address (each /64 with IPv6) has its own.
+    Client,
+    /// `route`: all clients share one.
+    Route,
+}
+
+/// `[route.request]`: edits of what the backend gets, applied in the order of these fields: first
+/// remove, then set, then append.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RequestEdits {
+    /// `set_headers`, `append_headers`, `remove_headers`. Removing `Host` sends the backend its own
+    /// address.
+    pub headers: HeaderEdits,
+    /// `host`: the Host that the backend gets.
+    pub host: Option<String>,
+    /// `set_query`
+    pub set_query: Vec<(String, String)>,
+    /// `append_query`
+    pub append_query: Vec<(String, String)>,
+    /// `remove_query`
+    pub remove_query: Vec<String>,
+    /// `rewrite_path`: replaces the whole path; excludes the next three.
+    pub rewrite_path: Option<String>,
+    /// `strip_prefix`: whole segments, where the path begins with them.
+    pub strip_prefix: Option<String>,
+    /// `replace_path`: whole segments, all of them at once.
+    pub replace_path: Vec<(String, String)>,
+    /// `add_prefix`, after the others.
+    pub add_prefix: Option<String>,
+}
+
+/// Edits of header fields, for requests and (`[route.response]`) responses: first remove, then set,
+/// then append. Names are lower case.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HeaderEdits {
+    /// `remove_headers`
+    pub remove: Vec<String>,
+    /// `set_headers`
+    pub set: Vec<(String, String)>,
+    /// `append_headers`
+    pub append: Vec<(String, String)>,
+}
+
+/// Whether `ip` is in one of `nets`, a v4-mapped v6 address standing for its v4 address.
+#[must_use]
+pub fn contains(nets: &[IpNet], ip: IpAddr) -> bool {
+    let ip = ip.to_canonical();
+    nets.iter().any(|net| net.contains(&ip))
+}
