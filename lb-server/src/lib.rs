@@ -1,1 +1,27 @@
+//! The `lb` server: hyper around `lb-core`.
 //!
+//! [`Server::start`] runs a balancer inside any process; the binary `lb` is a command line around it.
+//! Decisions are `lb-core`'s; this crate reads sockets and clocks, and does what it is told.
+
+mod accept;
+pub mod access_log;
+pub mod clock;
+mod flight;
+mod forwarded;
+mod framing;
+mod front;
+mod interim;
+mod observer;
+mod pool_tasks;
+mod proxy;
+mod reply;
+mod request_body;
+mod response_body;
+mod server;
+mod snapshot;
+mod timer;
+mod upstream;
+mod worker;
+
+pub use observer::Observer;
+pub use server::{Options, Server, Shutdown, StartError};

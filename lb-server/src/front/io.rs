@@ -1,0 +1,121 @@
+//! The client's socket as hyper sees it: every byte goes past the framing scanner first.
+#![allow(unsafe_code)] // hyper's read cursor hands out uninitialised memory
+
+use std::{
+    io,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
+
+use hyper::rt::{Read, ReadBufCursor, Write};
+use lb_core::reason::Reason;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::Front;
+use crate::framing::Position;
+
+/// What hyper reads from and writes to.
+pub(super) struct FrontIo(pub(super) Rc<Front>);
+
+impl FrontIo {
+    /// What a read gives without touching the socket, if the connection's state settles that.
+    fn settled(&self) -> Option<Poll<io::Result<()>>> {
+        let front = &*self.0;
+        if front.left.get() {
+            return Some(Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())));
+        }
+        let end = match front.refusal.get() {
+            // The body that is being read is broken: its reader must learn it now.
+            Some(refusal) if refusal.reason == Reason::MalformedBody => true,
+            Some(_) => !front.in_flight.get(),
+            None if front.closing.get() => !front.in_flight.get(),
+            // Half-closed: the request is complete, so it is served; hyper learns of the end when it
+            // asks for the next one.
+            None if front.eof.get() => !front.in_flight.get() || front.position() == Position::Body,
+            None => return None,
+        };
+        // Pending without a waker: the connection's task is woken when the request ends.
+        Some(if end { Poll::Ready(Ok(())) } else { Poll::Pending })
+    }
+}
+
+impl Read for FrontIo {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, mut cursor: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        if let Some(settled) = self.settled() {
+            return settled;
+        }
+        let front = &*self.0;
+        let deliverable = {
+            // SAFETY: the memory is only handed on as uninitialised, to a reader that initialises what
+            // it fills; nothing is read from it before.
+            let mut buffer = ReadBuf::uninit(unsafe { cursor.as_mut() });
+            ready!(Pin::new(&mut *front.stream.borrow_mut()).poll_read(cx, &mut buffer))?;
+            if buffer.filled().is_empty() {
+                front.eof.set(true);
+                0
+            } else {
+                front.scan(buffer.filled())
+            }
+        };
+        if deliverable == 0 {
+            // End of the stream, or nothing of what came may be passed on.
+            return self.settled().unwrap_or(Poll::Ready(Ok(())));
+        }
+        // SAFETY: `deliverable` is at most the number of bytes that the read above initialised.
+        unsafe { cursor.advance(deliverable) };
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl FrontIo {
+    fn wrote(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        match result {
+            Poll::Ready(Ok(n)) => {
+                self.0.wrote();
+                Poll::Ready(Ok(n))
+            }
+            Poll::Pending => {
+                self.0.write_blocked();
+                Poll::Pending
+            }
+            failed => failed,
+        }
+    }
+}
+
+impl Write for FrontIo {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        ready!(self.0.poll_injected(cx))?;
+        let result = Pin::new(&mut *self.0.stream.borrow_mut()).poll_write(cx, bytes);
+        self.wrote(result)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.0.poll_injected(cx))?;
+        let result = Pin::new(&mut *self.0.stream.borrow_mut()).poll_write_vectored(cx, slices);
+        self.wrote(result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.0.poll_injected(cx))?;
+        self.0.flushed.set(true);
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.0.refusal.get().is_some() || self.0.abort.get() {
+            // The connection's task still has an answer to write, or will reset the connection.
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut *self.0.stream.borrow_mut()).poll_shutdown(cx)
+    }
+}

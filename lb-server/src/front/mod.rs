@@ -1,0 +1,470 @@
+//! One client connection: hyper between a scanned socket and the proxy, and everything about the
+//! connection that hyper leaves open: slow heads, idle and half-closed clients, refusals, draining.
+
+mod io;
+
+use std::{
+    cell::{Cell, RefCell},
+    future::poll_fn,
+    io::{ErrorKind, Result},
+    net::SocketAddr,
+    pin::{Pin, pin},
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll, Waker, ready},
+    time::Duration,
+};
+
+use http::{HeaderValue, Version};
+use hyper::{server::conn::http1, service::service_fn};
+use lb_core::{reason::Reason, time::Instant};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+
+use self::io::FrontIo;
+use crate::{
+    access_log::Record,
+    framing::{Position, ScanLimits, Scanner},
+    proxy, reply,
+    server::ListenerState,
+    timer::Timer,
+    worker::Worker,
+};
+
+/// How long an ended connection is read from so that the client sees the last answer instead of a
+/// reset.
+const LINGER: Duration = Duration::from_secs(2);
+/// How much is read and thrown away meanwhile.
+const LINGER_BYTES_MAX: usize = 4 << 20;
+/// The first look, after the probe, for whether a half-closed client is gone.
+const GONE_CHECK_FIRST: Duration = Duration::from_millis(10);
+const GONE_CHECK_MAX: Duration = Duration::from_secs(1);
+
+/// The state of a client's connection, shared by its task, hyper's view of the socket and the request
+/// in flight.
+pub(crate) struct Front {
+    pub(crate) worker: Rc<Worker>,
+    pub(crate) listener: Arc<ListenerState>,
+    pub(crate) peer: SocketAddr,
+    /// What requests in flight set their deadlines with, one at a time.
+    pub(crate) request_timer: Timer,
+    /// The peer's address as a header value, once it was needed.
+    pub(crate) peer_text: RefCell<Option<HeaderValue>>,
+    stream: RefCell<TcpStream>,
+    scanner: RefCell<Scanner>,
+    /// The balancer ends the connection with this answer.
+    refusal: Cell<Option<Refusal>>,
+    /// A request is with the proxy, or its answer is on its way through hyper.
+    in_flight: Cell<bool>,
+    version: Cell<Version>,
+    /// The client said that it ends the connection after this request.
+    last: Cell<bool>,
+    /// Bytes of an answer have been written since the request in flight began.
+    answered: Cell<bool>,
+    /// hyper has nothing more to write.
+    flushed: Cell<bool>,
+    /// Bytes written past hyper, between two of its messages.
+    injected: RefCell<Vec<u8>>,
+    blocked_since: Cell<Option<Instant>>,
+    /// The client will send nothing more.
+    eof: Cell<bool>,
+    /// The client is gone for good.
+    left: Cell<bool>,
+    /// End at the next moment without a request.
+    closing: Cell<bool>,
+    /// End with a reset, so that nobody takes a broken answer for a whole one.
+    abort: Cell<bool>,
+    draining: Cell<bool>,
+    /// When the present wait (for a head, or for its rest) began.
+    since: Cell<Instant>,
+    wait: Cell<Wait>,
+    gone_check: Cell<Option<(Instant, Duration)>>,
+    waker: RefCell<Option<Waker>>,
+    timer: Timer,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) struct Refusal {
+    pub(crate) reason: Reason,
+    pub(crate) detail: &'static str,
+}
+
+/// What the connection waits for while no request is in flight.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wait {
+    /// The first byte of a head.
+    Begin,
+    /// The rest of a head.
+    Head,
+    /// The end of a request or answer.
+    Flight,
+}
+
+/// Serves one connection to its end.
+pub(crate) async fn serve(worker: Rc<Worker>, listener: Arc<ListenerState>, stream: TcpStream, peer: SocketAddr) {
+    // Small answers must not wait for an acknowledgement; without it everything still works.
+    let _ = stream.set_nodelay(true);
+    let limits = &listener.config.limits;
+    let scan_limits = ScanLimits {
+        head_bytes: usize::try_from(limits.request_head).unwrap_or(usize::MAX),
+        fields: limits.headers as usize,
+        uri_bytes: usize::try_from(limits.uri).unwrap_or(usize::MAX),
+    };
+    let front = Rc::new(Front {
+        request_timer: worker.wheel.timer(),
+        peer_text: RefCell::new(None),
+        stream: RefCell::new(stream),
+        scanner: RefCell::new(Scanner::new(scan_limits)),
+        refusal: Cell::new(None),
+        in_flight: Cell::new(false),
+        version: Cell::new(Version::HTTP_11),
+        last: Cell::new(false),
+        answered: Cell::new(false),
+        flushed: Cell::new(true),
+        injected: RefCell::new(Vec::new()),
+        blocked_since: Cell::new(None),
+        eof: Cell::new(false),
+        left: Cell::new(false),
+        closing: Cell::new(false),
+        abort: Cell::new(false),
+        draining: Cell::new(false),
+        since: Cell::new(worker.clock.now()),
+        wait: Cell::new(Wait::Begin),
+        gone_check: Cell::new(None),
+        waker: RefCell::new(None),
+        timer: worker.wheel.timer(),
+        worker,
+        listener,
+        peer,
+    });
+    let registered = front.worker.register(&front);
+    let mut builder = http1::Builder::new();
+    builder.pipeline_flush(true).header_read_timeout(None);
+    if limits_differ_from_hypers(&front) {
+        // One more than the scanner lets through, so that the scanner is who refuses.
+        builder.max_headers(front.listener.config.limits.headers as usize + 1);
+        builder.max_buf_size((scan_limits.head_bytes + 1024).max(400 << 10));
+    }
+    let service_front = Rc::clone(&front);
+    let service = service_fn(move |request| proxy::handle(Rc::clone(&service_front), request));
+    {
+        let mut connection = pin!(builder.serve_connection(FrontIo(Rc::clone(&front)), service));
+        let mut drain_begun = false;
+        let served = poll_fn(|cx| {
+            front.hear(cx);
+            front.check_time(cx);
+            let mut polled = connection.as_mut().poll(cx);
+            if polled.is_pending() && front.draining.get() && !drain_begun {
+                // Only after a poll, so that a request that has arrived is still seen and served.
+                drain_begun = true;
+                connection.as_mut().graceful_shutdown();
+                polled = connection.as_mut().poll(cx);
+            }
+            front.arm();
+            polled
+        })
+        .await;
+        if let Err(error) = served {
+            front.hyper_failed(&error);
+        }
+    }
+    front.end().await;
+    drop(registered);
+}
+
+fn limits_differ_from_hypers(front: &Front) -> bool {
+    let limits = &front.listener.config.limits;
+    limits.headers >= 100 || limits.request_head > 300 << 10
+}
+
+impl Front {
+    // What the socket's two directions tell.
+
+    fn position(&self) -> Position {
+        self.scanner.borrow().position()
+    }
+
+    /// How many of these bytes hyper may see.
+    fn scan(&self, bytes: &[u8]) -> usize {
+        match self.scanner.borrow_mut().scan(bytes) {
+            Ok(()) => bytes.len(),
+            Err(refusal) => {
+                self.refuse(refusal.reason, refusal.detail);
+                refusal.deliverable
+            }
+        }
+    }
+
+    fn wrote(&self) {
+        self.answered.set(true);
+        self.flushed.set(false);
+        self.blocked_since.set(None);
+    }
+
+    fn write_blocked(&self) {
+        if self.blocked_since.get().is_none() {
+            self.blocked_since.set(Some(self.worker.clock.now()));
+        }
+    }
+
+    /// Writes an interim response between hyper's messages. Dropped where there is no clean place
+    /// between two messages, or when the client speaks HTTP/1.0.
+    pub(crate) fn inject(&self, interim: &[u8]) {
+        let between = self.flushed.get() && !self.answered.get();
+        if !between || self.version.get() != Version::HTTP_11 {
+            return;
+        }
+        let mut queued = self.injected.borrow_mut();
+        let written = if queued.is_empty() {
+            self.stream.borrow().try_write(interim).unwrap_or(0) // an error shows at the next write
+        } else {
+            0
+        };
+        queued.extend_from_slice(&interim[written..]);
+    }
+
+    fn poll_injected(&self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        let mut queued = self.injected.borrow_mut();
+        while !queued.is_empty() {
+            let written = ready!(Pin::new(&mut *self.stream.borrow_mut()).poll_write(cx, &queued))?;
+            queued.drain(..written);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    // What the proxy tells.
+
+    /// A request begins.
+    pub(crate) fn begin(&self, version: Version, last: bool) {
+        self.in_flight.set(true);
+        self.version.set(version);
+        self.last.set(last);
+        self.answered.set(false);
+        self.wait.set(Wait::Flight);
+    }
+
+    /// The answer is with hyper, whole; or there will be none.
+    pub(crate) fn done(&self) {
+        self.in_flight.set(false);
+        self.gone_check.set(None);
+        self.wake();
+    }
+
+    /// Ends the connection with a reset once hyper is done with it.
+    pub(crate) fn reset(&self) {
+        self.abort.set(true);
+    }
+
+    /// Why the bytes of the present request are not to be believed, if so.
+    pub(crate) fn refusal(&self) -> Option<Refusal> {
+        self.refusal.get()
+    }
+
+    // What the worker tells.
+
+    /// Finish what is in flight, then end.
+    pub(crate) fn drain(&self) {
+        self.draining.set(true);
+        self.wake();
+    }
+
+    // What the connection's task does.
+
+    fn refuse(&self, reason: Reason, detail: &'static str) {
+        self.refusal.set(Some(Refusal { reason, detail }));
+    }
+
+    fn hear(&self, cx: &Context<'_>) {
+        let mut waker = self.waker.borrow_mut();
+        match &mut *waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Sets the timer for what the connection now waits for.
+    fn arm(&self) {
+        let timeouts = &self.listener.config.timeouts;
+        let wait = match self.position() {
+            _ if self.in_flight.get() => Wait::Flight,
+            Position::Between => Wait::Begin,
+            Position::Head => Wait::Head,
+            Position::Body => Wait::Flight,
+        };
+        if wait != self.wait.get() {
+            self.wait.set(wait);
+            if wait != Wait::Flight {
+                self.since.set(self.worker.clock.now());
+            }
+        }
+        match self.due(wait, timeouts) {
+            Some(due) => self.timer.set(due),
+            None => self.timer.clear(),
+        }
+    }
+
+    fn due(&self, wait: Wait, timeouts: &lb_core::config::ListenerTimeouts) -> Option<Instant> {
+        if let Some(since) = self.blocked_since.get() {
+            return Some(since + timeouts.body_idle);
+        }
+        match wait {
+            Wait::Begin if self.scanner.borrow().heads() == 0 => {
+                Some(self.since.get() + timeouts.request_head.max(timeouts.keep_alive))
+            }
+            Wait::Begin => Some(self.since.get() + timeouts.keep_alive),
+            Wait::Head => Some(self.since.get() + timeouts.request_head),
+            Wait::Flight => {
+                if !self.eof.get() || self.answered.get() || self.version.get() != Version::HTTP_11 {
+                    return None;
+                }
+                let (due, _) = self.gone_check.get().unwrap_or_else(|| {
+                    // A client that closed its side may be waiting for the answer, or be gone. An
+                    // interim response is no answer to the first, and makes the second's system reset
+                    // the connection.
+                    self.inject(b"HTTP/1.1 100 Continue\r\n\r\n");
+                    let check = (self.worker.clock.now() + GONE_CHECK_FIRST, GONE_CHECK_FIRST);
+                    self.gone_check.set(Some(check));
+                    check
+                });
+                Some(due)
+            }
+        }
+    }
+
+    /// Acts on the timer that `arm` set.
+    fn check_time(&self, cx: &mut Context<'_>) {
+        if self.timer.poll_fired(cx).is_pending() {
+            return;
+        }
+        self.timer.clear();
+        let now = self.worker.clock.now();
+        if self.blocked_since.get().is_some() {
+            // The client has not taken a byte for too long.
+            self.left.set(true);
+            self.reset();
+            return;
+        }
+        match self.wait.get() {
+            Wait::Begin => self.closing.set(true),
+            Wait::Head => self.refuse(Reason::RequestHeadTimeout, "the head did not arrive in time"),
+            Wait::Flight => {
+                let Some((_, pause)) = self.gone_check.get() else { return };
+                if matches!(self.stream.borrow().take_error(), Ok(Some(_)) | Err(_)) {
+                    self.left.set(true);
+                } else {
+                    let pause = (pause * 2).min(GONE_CHECK_MAX);
+                    self.gone_check.set(Some((now + pause, pause)));
+                }
+            }
+        }
+    }
+
+    /// hyper refused something that the scanner let through, or lost the connection.
+    fn hyper_failed(&self, error: &hyper::Error) {
+        if error.is_parse() && self.refusal.get().is_none() {
+            // hyper has answered by itself (400), so this only tells the log.
+            self.log_refusal(Refusal { reason: Reason::MalformedRequest, detail: "refused by the HTTP library" });
+        }
+    }
+
+    /// Writes a refusal if there is one, and ends the connection so that the client can read it.
+    async fn end(&self) {
+        if self.abort.get() {
+            let _ = socket2::SockRef::from(&*self.stream.borrow()).set_linger(Some(Duration::ZERO));
+            return;
+        }
+        if let Some(refusal) = self.refusal.get()
+            && !self.left.get()
+            && (!self.answered.get() || !self.in_flight.get())
+            && refusal.reason != Reason::MalformedBody
+        {
+            let answer = reply::raw_reply(refusal.reason, false, None, self.listener.config.reason_header);
+            self.log_refusal(refusal);
+            if self.write_all(&answer).await.is_err() {
+                return;
+            }
+        }
+        // A close with unread bytes resets the connection, and a reset may overtake the last answer.
+        let all_read = self.last.get() && self.refusal.get().is_none() && self.position() == Position::Between;
+        if !all_read && !self.eof.get() && !self.left.get() && self.shutdown().await.is_ok() {
+            let deadline = self.worker.clock.now() + LINGER;
+            self.timer.set(deadline);
+            let mut discarded = 0;
+            poll_fn(|cx| {
+                if self.timer.poll_fired(cx).is_ready() {
+                    return Poll::Ready(());
+                }
+                self.poll_discard(cx, &mut discarded)
+            })
+            .await;
+        }
+    }
+
+    async fn write_all(&self, mut bytes: &[u8]) -> Result<()> {
+        self.timer.set(self.worker.clock.now() + LINGER);
+        poll_fn(|cx| {
+            while !bytes.is_empty() {
+                if self.timer.poll_fired(cx).is_ready() {
+                    return Poll::Ready(Err(ErrorKind::TimedOut.into()));
+                }
+                let written = ready!(Pin::new(&mut *self.stream.borrow_mut()).poll_write(cx, bytes))?;
+                bytes = &bytes[written..];
+            }
+            Poll::Ready(Ok(()))
+        })
+        .await
+    }
+
+    async fn shutdown(&self) -> Result<()> {
+        poll_fn(|cx| Pin::new(&mut *self.stream.borrow_mut()).poll_shutdown(cx)).await
+    }
+
+    fn poll_discard(&self, cx: &mut Context<'_>, discarded: &mut usize) -> Poll<()> {
+        let mut scratch = [0; 4096];
+        loop {
+            let mut buffer = ReadBuf::new(&mut scratch);
+            let read = ready!(Pin::new(&mut *self.stream.borrow_mut()).poll_read(cx, &mut buffer));
+            *discarded += buffer.filled().len();
+            if read.is_err() || buffer.filled().is_empty() || *discarded > LINGER_BYTES_MAX {
+                return Poll::Ready(());
+            }
+        }
+    }
+
+    /// A line in the access log for a request that hyper never saw.
+    fn log_refusal(&self, refusal: Refusal) {
+        let worker = &self.worker;
+        worker.log(&Record {
+            time: std::time::SystemTime::now(),
+            listener: &self.listener.name,
+            client: self.peer.ip().to_canonical(),
+            peer: self.peer,
+            method: "-",
+            host: "",
+            target: "-",
+            version: "HTTP/1.1",
+            status: refusal.reason.status(),
+            reason: Some(refusal.reason),
+            detail: refusal.detail,
+            route: None,
+            pool: None,
+            backend: None,
+            tries: 0,
+            request_bytes: 0,
+            response_bytes: 0,
+            duration: worker.clock.now().since(self.since.get()),
+            head_duration: None,
+            request_id: "",
+            user_agent: b"",
+            referer: b"",
+        });
+    }
+}

@@ -1,0 +1,124 @@
+//! What a pool needs done in the background: active checks when they are due, and names resolved.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, header};
+use http_body_util::Empty;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use lb_core::{
+    config::{HealthCheck, StatusRange},
+    exchange::PoolHandle,
+    pool::{Check, CheckFailure},
+};
+use tokio::{
+    net::{TcpStream, lookup_host},
+    task::{JoinHandle, spawn_local},
+};
+
+use crate::{clock::Clock, snapshot::SharedPool};
+
+/// Starts the pool's background tasks on the current thread's `LocalSet`.
+pub(crate) fn start(pool: &SharedPool, clock: Clock) -> Vec<JoinHandle<()>> {
+    let mut tasks = vec![spawn_local(watch(pool.clone(), clock))];
+    if pool.with(|state| state.names_to_resolve().next().is_some()) {
+        tasks.push(spawn_local(resolve(pool.clone(), clock)));
+    }
+    tasks
+}
+
+/// Wakes the pool when it wants to be, and starts the checks that are due.
+async fn watch(pool: SharedPool, clock: Clock) {
+    loop {
+        let now = clock.now();
+        let (checks, config, next) = pool.with(|state| {
+            state.wake(now);
+            let checks: Vec<Check> = std::iter::from_fn(|| state.poll_check(now)).collect();
+            (checks, state.config().health_check.clone(), state.next_wake())
+        });
+        if let Some(config) = config {
+            for check in checks {
+                spawn_local(run_check(pool.clone(), config.clone(), check, clock));
+            }
+        }
+        let sleep = async {
+            match next {
+                Some(at) => tokio::time::sleep(at.since(clock.now())).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = sleep => {}
+            () = pool.changed.notified() => {}
+        }
+    }
+}
+
+async fn run_check(pool: SharedPool, config: HealthCheck, check: Check, clock: Clock) {
+    let result = match tokio::time::timeout(config.timeout, ask(&config, &check)).await {
+        Err(_) => Err(CheckFailure::Timeout),
+        Ok(Err(failure)) => Err(failure),
+        Ok(Ok(status)) if is_expected(&config.expect_status, status) => Ok(()),
+        Ok(Ok(status)) => Err(CheckFailure::Status(status)),
+    };
+    pool.with(|state| state.on_check(check.endpoint, result, clock.now()));
+    pool.changed.notify_one();
+}
+
+fn is_expected(expected: &[StatusRange], status: u16) -> bool {
+    expected.iter().any(|range| (range.first..=range.last).contains(&status))
+}
+
+/// One check on a connection of its own: the status that came.
+async fn ask(config: &HealthCheck, check: &Check) -> Result<u16, CheckFailure> {
+    let stream = TcpStream::connect(check.addr).await.map_err(|_| CheckFailure::Connect)?;
+    let (mut sender, connection) =
+        http1::handshake(TokioIo::new(stream)).await.map_err(|_| CheckFailure::Closed)?;
+    let mut request = Request::new(Empty::<Bytes>::new());
+    *request.uri_mut() = config.path.parse().map_err(|_| CheckFailure::Invalid)?;
+    let host = config.host.as_deref().unwrap_or(&check.authority);
+    let headers = request.headers_mut();
+    headers.insert(header::HOST, HeaderValue::from_str(host).map_err(|_| CheckFailure::Invalid)?);
+    headers.insert(header::USER_AGENT, HeaderValue::from_static("lb-health-check"));
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    let asking = async move {
+        let response = sender.send_request(request).await.map_err(|error| {
+            if error.is_parse() { CheckFailure::Invalid } else { CheckFailure::Closed }
+        })?;
+        Ok(response.status().as_u16())
+    };
+    tokio::select! {
+        status = asking => status,
+        // The connection's end is told to the request first; this only drives it.
+        () = async { let _ = connection.await; std::future::pending::<()>().await } => Err(CheckFailure::Closed),
+    }
+}
+
+/// Resolves the pool's names now and again, for ever. A name that cannot be resolved keeps the
+/// addresses that it had.
+async fn resolve(pool: SharedPool, clock: Clock) {
+    loop {
+        let (names, interval) = pool.with(|state| {
+            let names: Vec<(String, u16)> =
+                state.names_to_resolve().map(|(host, port)| (host.to_owned(), port)).collect();
+            (names, state.config().resolve_interval)
+        });
+        for (host, port) in names {
+            match tokio::time::timeout(RESOLVE_TIMEOUT, lookup_host((host.as_str(), port))).await {
+                Ok(Ok(found)) => {
+                    let mut addresses: Vec<_> = found.collect();
+                    addresses.sort_unstable();
+                    addresses.dedup();
+                    pool.with(|state| state.resolved(&host, port, &addresses, clock.now()));
+                    pool.changed.notify_one();
+                }
+                Ok(Err(error)) => tracing::warn!(pool = %pool.name, host, %error, "cannot resolve a backend's name"),
+                Err(_) => tracing::warn!(pool = %pool.name, host, "resolving a backend's name takes too long"),
+            }
+        }
+        tokio::time::sleep(interval).await;
+    }
+}
+
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(10);

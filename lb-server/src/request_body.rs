@@ -1,0 +1,221 @@
+//! A request's body on its way to a backend: bounded, timed, and held back where the client asked to
+//! be told first.
+
+use std::{
+    cell::{Cell, RefCell},
+    fmt,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, Waker, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use lb_core::{reason::Reason, time::Instant};
+
+use crate::{clock::Clock, front::Front, timer::Timer};
+
+/// How long a body is held back for a backend that does not answer `Expect: 100-continue`.
+const CONTINUE_WAIT: Duration = Duration::from_secs(1);
+
+/// The one body of a request, over all its tries.
+pub(crate) struct RequestBody {
+    front: Rc<Front>,
+    incoming: RefCell<Incoming>,
+    timer: Timer,
+    clock: Clock,
+    idle: Duration,
+    bytes_max: u64,
+    /// Which try may read.
+    reader: Cell<u32>,
+    bytes: Cell<u64>,
+    /// Something of the body was taken: it cannot be sent again.
+    consumed: Cell<bool>,
+    ended: Cell<bool>,
+    moved: Cell<Instant>,
+    /// The timer runs for the next frame.
+    waiting: Cell<bool>,
+    failure: Cell<Option<Reason>>,
+    /// Held back until the backend, or time, says so.
+    held: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl RequestBody {
+    pub(crate) fn new(front: &Rc<Front>, incoming: Incoming, expects_continue: bool, now: Instant) -> Rc<Self> {
+        let config = &front.listener.config;
+        let timer = front.worker.wheel.timer();
+        if expects_continue {
+            timer.set(now + CONTINUE_WAIT);
+        }
+        Rc::new(Self {
+            incoming: RefCell::new(incoming),
+            timer,
+            clock: front.worker.clock,
+            idle: config.timeouts.body_idle,
+            bytes_max: config.limits.body,
+            reader: Cell::new(0),
+            bytes: Cell::new(0),
+            consumed: Cell::new(false),
+            ended: Cell::new(false),
+            moved: Cell::new(now),
+            waiting: Cell::new(false),
+            failure: Cell::new(None),
+            held: Cell::new(expects_continue),
+            waker: RefCell::new(None),
+            front: Rc::clone(front),
+        })
+    }
+
+    /// A view for one try; that of an earlier try fails from now on.
+    pub(crate) fn reader(self: &Rc<Self>) -> BodyReader {
+        let reader = self.reader.get() + 1;
+        self.reader.set(reader);
+        BodyReader(Some((Rc::clone(self), reader)))
+    }
+
+    /// The backend wants the body (100 Continue).
+    pub(crate) fn release(&self) {
+        if self.held.replace(false)
+            && let Some(waker) = self.waker.take()
+        {
+            waker.wake();
+        }
+    }
+
+    pub(crate) fn is_consumed(&self) -> bool {
+        self.consumed.get()
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.get()
+    }
+
+    /// Bytes taken so far.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.get()
+    }
+
+    /// When the body last moved.
+    pub(crate) fn last_moved(&self) -> Instant {
+        self.moved.get()
+    }
+
+    /// What the client did wrong with its body, if anything.
+    pub(crate) fn failure(&self) -> Option<Reason> {
+        self.failure.get()
+    }
+
+    fn fail(&self, reason: Reason) -> BodyError {
+        self.failure.set(Some(reason));
+        BodyError(reason)
+    }
+
+    fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.held.get() {
+            if self.timer.poll_fired(cx).is_pending() {
+                *self.waker.borrow_mut() = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
+            self.timer.clear();
+            self.held.set(false);
+        }
+        let polled = Pin::new(&mut *self.incoming.borrow_mut()).poll_frame(cx);
+        let now = self.clock.now();
+        match polled {
+            Poll::Ready(frame) => {
+                self.moved.set(now);
+                self.waiting.set(false);
+                self.timer.clear();
+                Poll::Ready(self.took(frame))
+            }
+            Poll::Pending => {
+                if !self.waiting.replace(true) {
+                    self.timer.set(now + self.idle);
+                }
+                ready!(self.timer.poll_fired(cx));
+                Poll::Ready(Some(Err(self.fail(Reason::RequestBodyTimeout))))
+            }
+        }
+    }
+
+    fn took(
+        &self,
+        frame: Option<Result<Frame<Bytes>, hyper::Error>>,
+    ) -> Option<Result<Frame<Bytes>, BodyError>> {
+        let frame = match frame {
+            None => {
+                self.ended.set(true);
+                return None;
+            }
+            Some(Ok(frame)) => frame,
+            Some(Err(_)) => {
+                let reason = self.front.refusal().map_or(Reason::ClientLeft, |refusal| refusal.reason);
+                return Some(Err(self.fail(reason)));
+            }
+        };
+        self.consumed.set(true);
+        if let Some(data) = frame.data_ref() {
+            self.bytes.set(self.bytes.get() + data.len() as u64);
+            if self.bytes.get() > self.bytes_max {
+                return Some(Err(self.fail(Reason::BodyTooLarge)));
+            }
+        }
+        if self.incoming.borrow().is_end_stream() {
+            self.ended.set(true);
+        }
+        Some(Ok(frame))
+    }
+}
+
+/// What one try reads of the body; empty when there is none.
+pub(crate) struct BodyReader(Option<(Rc<RequestBody>, u32)>);
+
+impl BodyReader {
+    pub(crate) fn empty() -> Self {
+        Self(None)
+    }
+}
+
+impl Body for BodyReader {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &self.0 {
+            None => Poll::Ready(None),
+            Some((body, reader)) if body.reader.get() != *reader => {
+                Poll::Ready(Some(Err(BodyError(Reason::Internal))))
+            }
+            Some((body, _)) => body.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.as_ref().is_none_or(|(body, _)| body.ended.get())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            None => SizeHint::with_exact(0),
+            Some((body, _)) => body.incoming.borrow().size_hint(),
+        }
+    }
+}
+
+/// A body that the backend will not get whole.
+#[derive(Debug)]
+pub(crate) struct BodyError(Reason);
+
+impl fmt::Display for BodyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for BodyError {}

@@ -1,0 +1,147 @@
+//! A response's body on its way to the client; the request's flight ends with it.
+
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use lb_core::reason::Reason;
+
+use crate::flight::Flight;
+
+/// The body of an answer.
+pub(crate) struct ResponseBody {
+    /// Taken when the body has ended, whichever way.
+    flight: Option<Box<Flight>>,
+    source: Source,
+    /// The timer runs for the next frame.
+    waiting: bool,
+}
+
+enum Source {
+    Own(Bytes),
+    Backend(Incoming),
+}
+
+impl ResponseBody {
+    pub(crate) fn own(flight: Box<Flight>, bytes: Bytes) -> Self {
+        Self { flight: Some(flight), source: Source::Own(bytes), waiting: false }.end_if_empty()
+    }
+
+    pub(crate) fn backend(flight: Box<Flight>, incoming: Incoming) -> Self {
+        Self { flight: Some(flight), source: Source::Backend(incoming), waiting: false }.end_if_empty()
+    }
+
+    /// hyper does not read a body that is empty from the start.
+    fn end_if_empty(mut self) -> Self {
+        if self.is_end_stream() {
+            self.complete();
+        }
+        self
+    }
+
+    fn complete(&mut self) {
+        if let Some(flight) = self.flight.take() {
+            flight.complete();
+        }
+    }
+
+    fn broken(&mut self, reason: Reason) -> BrokenResponse {
+        if let Some(flight) = self.flight.take() {
+            flight.broken(reason);
+        }
+        BrokenResponse(reason)
+    }
+
+    /// The backend is silent: until when?
+    fn poll_time(&mut self, cx: &mut Context<'_>) -> Poll<Reason> {
+        let Some(flight) = &self.flight else { return Poll::Pending };
+        let timer = &flight.front.request_timer;
+        let now = flight.now();
+        if !self.waiting {
+            self.waiting = true;
+            let idle = flight.body_idle().unwrap_or_default();
+            let due = now + idle;
+            timer.set(flight.deadline.map_or(due, |deadline| due.min(deadline)));
+        }
+        timer.poll_fired(cx).map(|()| match flight.deadline {
+            Some(deadline) if deadline <= now => Reason::RequestTimeout,
+            _ => Reason::ResponseBodyTimeout,
+        })
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = BrokenResponse;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenResponse>>> {
+        let this = &mut *self;
+        let frame = match &mut this.source {
+            Source::Own(bytes) if bytes.is_empty() => None,
+            Source::Own(bytes) => Some(Ok(Frame::data(std::mem::take(bytes)))),
+            Source::Backend(incoming) => match Pin::new(incoming).poll_frame(cx) {
+                Poll::Ready(frame) => frame,
+                Poll::Pending => {
+                    return match this.poll_time(cx) {
+                        Poll::Ready(reason) => Poll::Ready(Some(Err(this.broken(reason)))),
+                        Poll::Pending => Poll::Pending,
+                    };
+                }
+            },
+        };
+        this.waiting = false;
+        match frame {
+            None => {
+                this.complete();
+                Poll::Ready(None)
+            }
+            Some(Err(error)) => {
+                tracing::debug!(%error, "response broke off");
+                Poll::Ready(Some(Err(this.broken(Reason::ResponseTruncated))))
+            }
+            Some(Ok(frame)) => {
+                if let (Some(data), Some(flight)) = (frame.data_ref(), &mut this.flight) {
+                    flight.response_bytes += data.len() as u64;
+                }
+                if this.is_end_stream() {
+                    this.complete();
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Own(bytes) => bytes.is_empty(),
+            Source::Backend(incoming) => incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Own(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Source::Backend(incoming) => incoming.size_hint(),
+        }
+    }
+}
+
+/// The backend's response ended before its time.
+#[derive(Debug)]
+pub(crate) struct BrokenResponse(Reason);
+
+impl fmt::Display for BrokenResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for BrokenResponse {}

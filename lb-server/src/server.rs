@@ -1,0 +1,358 @@
+//! The server as a whole: it starts workers and acceptors, and answers commands until it is shut down.
+
+use std::{
+    fmt, io,
+    net::SocketAddr,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use arc_swap::ArcSwap;
+use lb_core::{
+    config::{self, Valid},
+    prng::Prng,
+    time::Duration,
+};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::{JoinHandle, LocalSet},
+};
+
+use crate::{
+    access_log::AccessLog,
+    accept::Acceptor,
+    clock::Clock,
+    observer::{Observer, Observers},
+    pool_tasks,
+    snapshot::Snapshot,
+    worker::{STOP_WAIT, Shared, Task, Worker, WorkerHandle},
+};
+
+/// How a server is started, beyond its configuration.
+#[derive(Clone, Default)]
+pub struct Options {
+    /// Is told of every request and every health change.
+    pub observer: Option<Arc<dyn Observer>>,
+    /// The seed of every random choice; drawn from the system without one.
+    pub seed: Option<u64>,
+}
+
+/// A running server. Dropping it lets it run on; end it with [`Server::shutdown`].
+pub struct Server {
+    addresses: Vec<SocketAddr>,
+    commands: mpsc::UnboundedSender<Command>,
+}
+
+/// How a shutdown ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shutdown {
+    /// Everything in flight was finished.
+    Clean,
+    /// So many connections were cut off when the time was up.
+    Forced(usize),
+}
+
+/// Why a server did not start, or did not take a new configuration.
+#[derive(Debug)]
+pub enum StartError {
+    /// A listener's address cannot be bound.
+    Bind(SocketAddr, io::Error),
+    /// The access log cannot be opened.
+    AccessLog(String, io::Error),
+    /// A thread or its runtime cannot be started.
+    Thread(io::Error),
+    /// The server is not running any more.
+    Stopped,
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bind(address, error) => write!(f, "cannot listen on {address}: {error}"),
+            Self::AccessLog(path, error) => write!(f, "cannot open the access log {path}: {error}"),
+            Self::Thread(error) => write!(f, "cannot start a worker: {error}"),
+            Self::Stopped => f.write_str("the server has stopped"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+enum Command {
+    Reload(Box<Valid>, oneshot::Sender<Result<(), StartError>>),
+    ReopenLog,
+    Shutdown(oneshot::Sender<Shutdown>),
+    /// Cut off a shutdown that is under way.
+    Force,
+}
+
+/// A listener's configuration and what is shared by its connections.
+pub(crate) struct ListenerState {
+    pub(crate) config: config::Listener,
+    /// The configured address, for logs.
+    pub(crate) name: Box<str>,
+    /// Connections at this moment.
+    pub(crate) connections: Arc<AtomicUsize>,
+}
+
+impl ListenerState {
+    pub(crate) fn new(config: &config::Listener, previous: Option<&Self>) -> Arc<Self> {
+        let connections = previous.map_or_else(Arc::default, |previous| Arc::clone(&previous.connections));
+        Arc::new(Self { config: config.clone(), name: config.bind.to_string().into(), connections })
+    }
+}
+
+impl Server {
+    /// Binds every listener, starts the threads, and returns once connections are accepted.
+    ///
+    /// # Errors
+    ///
+    /// When an address cannot be bound, the access log cannot be opened or a thread cannot be started;
+    /// nothing runs on then.
+    pub fn start(config: &Valid, options: Options) -> Result<Self, StartError> {
+        let access_log = AccessLog::open(&config.access_log)
+            .map_err(|error| StartError::AccessLog(config.access_log.path.clone(), error))?;
+        let observers = Observers(options.observer);
+        let clock = Clock::start();
+        let mut prng = Prng::new(options.seed.unwrap_or_else(random_seed));
+        let snapshot = Snapshot::new(config, None, clock, &mut prng, &observers);
+        let shared =
+            Arc::new(Shared { snapshot: ArcSwap::from_pointee(snapshot), clock, access_log, observers });
+        let bound = config.listeners.iter().map(crate::accept::bind).collect::<Result<Vec<_>, _>>()?;
+        let addresses = bound.iter().map(|bound| bound.address).collect();
+        let count = config.workers.map_or_else(cpus, |workers| workers as usize);
+        let workers = (0..count)
+            .map(|index| Worker::spawn(index, Arc::clone(&shared), prng.fork(index as u64)))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(StartError::Thread)?;
+        let (commands, inbox) = mpsc::unbounded_channel();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(StartError::Thread)?;
+        let shutdown_timeout = config.shutdown_timeout.0;
+        let (started, start) = std::sync::mpsc::channel();
+        thread::Builder::new()
+            .name("lb-control".into())
+            .spawn(move || {
+                LocalSet::new().block_on(&runtime, async move {
+                    let workers = Rc::new(workers);
+                    let acceptors =
+                        bound.into_iter().map(|bound| Acceptor::start(bound, &workers)).collect::<Result<Vec<_>, _>>();
+                    let outcome = acceptors.map(|acceptors| Control {
+                        pool_tasks: Vec::new(),
+                        acceptors,
+                        workers,
+                        shared,
+                        prng,
+                        shutdown_timeout,
+                    });
+                    match outcome {
+                        Ok(control) => {
+                            let _ = started.send(Ok(())); // the starter waits for it
+                            control.run(inbox).await;
+                        }
+                        Err(error) => {
+                            let _ = started.send(Err(StartError::Thread(error)));
+                        }
+                    }
+                });
+            })
+            .map_err(StartError::Thread)?;
+        start.recv().unwrap_or(Err(StartError::Stopped))?;
+        Ok(Self { addresses, commands })
+    }
+
+    /// The addresses that are listened on, in the order of the configuration, with the ports that were
+    /// taken for port 0.
+    #[must_use]
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Puts a new configuration in place. Requests in flight finish with the old one; pools whose names
+    /// stay keep their health, their counts and their ejections.
+    ///
+    /// # Errors
+    ///
+    /// When a new listener cannot be bound; the old configuration stays in force, whole.
+    pub async fn reload(&self, config: Valid) -> Result<(), StartError> {
+        let (done, answer) = oneshot::channel();
+        self.commands.send(Command::Reload(Box::new(config), done)).map_err(|_| StartError::Stopped)?;
+        answer.await.unwrap_or(Err(StartError::Stopped))
+    }
+
+    /// Opens the access log's file anew, for log rotation.
+    pub fn reopen_log(&self) {
+        // A server that has stopped has no log to open.
+        let _ = self.commands.send(Command::ReopenLog);
+    }
+
+    /// Stops accepting, finishes what is in flight for as long as the configuration's
+    /// `shutdown_timeout` lets it, and ends.
+    pub async fn shutdown(&self) -> Shutdown {
+        let (done, answer) = oneshot::channel();
+        match self.commands.send(Command::Shutdown(done)) {
+            Ok(()) => answer.await.unwrap_or(Shutdown::Clean),
+            Err(_) => Shutdown::Clean,
+        }
+    }
+
+    /// Ends a shutdown that is under way at once.
+    pub fn force(&self) {
+        // Nothing to cut off when it is over.
+        let _ = self.commands.send(Command::Force);
+    }
+}
+
+fn cpus() -> usize {
+    thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// Entropy of the system, through the standard library's hasher keys.
+fn random_seed() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    std::collections::hash_map::RandomState::new().build_hasher().finish()
+}
+
+struct Control {
+    shared: Arc<Shared>,
+    workers: Rc<Vec<WorkerHandle>>,
+    acceptors: Vec<Acceptor>,
+    pool_tasks: Vec<JoinHandle<()>>,
+    prng: Prng,
+    shutdown_timeout: Duration,
+}
+
+impl Control {
+    async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Command>) {
+        self.start_pool_tasks();
+        while let Some(command) = inbox.recv().await {
+            match command {
+                Command::Reload(config, done) => {
+                    let result = self.reload(&config);
+                    match &result {
+                        Ok(()) => tracing::info!("configuration reloaded"),
+                        Err(error) => tracing::error!(%error, "configuration not reloaded; the old one stays"),
+                    }
+                    let _ = done.send(result); // whoever asked may have gone
+                }
+                Command::ReopenLog => self.shared.access_log.reopen(),
+                Command::Force => {}
+                Command::Shutdown(done) => {
+                    let outcome = self.shutdown(&mut inbox).await;
+                    self.shared.access_log.close();
+                    let _ = done.send(outcome);
+                    return;
+                }
+            }
+        }
+        // Every handle is gone: nobody can end the server, so it serves until the process ends.
+        std::future::pending::<()>().await;
+    }
+
+    fn start_pool_tasks(&mut self) {
+        for task in self.pool_tasks.drain(..) {
+            task.abort();
+        }
+        let snapshot = self.shared.snapshot.load_full();
+        for pool in snapshot.pools() {
+            self.pool_tasks.extend(pool_tasks::start(pool, self.shared.clock));
+        }
+    }
+
+    fn reload(&mut self, config: &Valid) -> Result<(), StartError> {
+        // What can fail comes first, so that a failure leaves everything as it was.
+        let mut kept: Vec<Option<Acceptor>> = Vec::new();
+        let mut fresh = Vec::new();
+        let mut old: Vec<Option<Acceptor>> = self.acceptors.drain(..).map(Some).collect();
+        for listener in &config.listeners {
+            let found = old
+                .iter_mut()
+                .find(|acceptor| acceptor.as_ref().is_some_and(|acceptor| acceptor.is_for(listener)));
+            if let Some(acceptor) = found {
+                kept.push(acceptor.take());
+                continue;
+            }
+            match crate::accept::bind(listener).and_then(|bound| {
+                Acceptor::start(bound, &self.workers).map_err(StartError::Thread)
+            }) {
+                Ok(acceptor) => {
+                    kept.push(None);
+                    fresh.push(acceptor);
+                }
+                Err(error) => {
+                    self.acceptors = old.into_iter().chain(kept).flatten().collect();
+                    return Err(error);
+                }
+            }
+        }
+        let mut fresh = fresh.into_iter();
+        for (acceptor, listener) in kept.into_iter().zip(&config.listeners) {
+            if let Some(acceptor) = acceptor {
+                acceptor.reconfigure(listener);
+                self.acceptors.push(acceptor);
+            } else {
+                self.acceptors.extend(fresh.next());
+            }
+        }
+        for acceptor in old.into_iter().flatten() {
+            acceptor.stop();
+        }
+        self.shutdown_timeout = config.shutdown_timeout.0;
+        let previous = self.shared.snapshot.load_full();
+        let next = Snapshot::new(
+            config,
+            Some(&previous),
+            self.shared.clock,
+            &mut self.prng,
+            &self.shared.observers,
+        );
+        self.shared.snapshot.store(Arc::new(next));
+        self.start_pool_tasks();
+        Ok(())
+    }
+
+    async fn shutdown(&mut self, inbox: &mut mpsc::UnboundedReceiver<Command>) -> Shutdown {
+        for acceptor in self.acceptors.drain(..) {
+            acceptor.stop();
+        }
+        self.send(|| Task::Drain);
+        let forced = async {
+            while let Some(command) = inbox.recv().await {
+                if matches!(command, Command::Force) {
+                    return;
+                }
+            }
+            std::future::pending().await
+        };
+        tokio::select! {
+            () = self.ended() => return Shutdown::Clean,
+            () = tokio::time::sleep(self.shutdown_timeout) => {}
+            () = forced => {}
+        }
+        let left = self.workers.iter().map(|worker| worker.load.load(Ordering::Relaxed)).sum();
+        tracing::warn!(connections = left, "shutdown: time is up, connections are cut off");
+        self.send(|| Task::Stop);
+        // A worker that does not end is left behind: the process is about to.
+        let _ = tokio::time::timeout(STOP_WAIT, self.ended()).await;
+        Shutdown::Forced(left)
+    }
+
+    fn send(&self, task: impl Fn() -> Task) {
+        for worker in &*self.workers {
+            // A worker whose thread has ended has nothing to do.
+            let _ = worker.tasks.send(task());
+        }
+    }
+
+    async fn ended(&self) {
+        for worker in &*self.workers {
+            worker.tasks.closed().await;
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! What the server runs at one moment: a compiled plan, the pools' state, and what the plan's texts
+//! become in terms of the HTTP library. Requests take a snapshot at their start and keep it; a reload
+//! puts a new one in its place.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use http::{HeaderName, HeaderValue};
+use lb_core::{
+    config::{self, Valid},
+    exchange::PoolHandle,
+    limiter::Limiter,
+    limits,
+    plan::{Plan, PoolId, RouteId},
+    pool::{Pool, Transition},
+    prng::Prng,
+};
+use tokio::sync::Notify;
+
+use crate::{clock::Clock, observer::Observers};
+
+/// A plan and all state that belongs to it.
+pub(crate) struct Snapshot {
+    pub(crate) plan: Plan,
+    pools: Vec<SharedPool>,
+    routes: Vec<RouteEdits>,
+    pub(crate) limiter: Arc<Mutex<Limiter>>,
+}
+
+impl Snapshot {
+    /// The first snapshot of a server, or the one after `previous`: pools whose names stay keep their
+    /// state, and so does the rate limiter.
+    pub(crate) fn new(
+        valid: &Valid,
+        previous: Option<&Self>,
+        clock: Clock,
+        prng: &mut Prng,
+        observers: &Observers,
+    ) -> Self {
+        let plan = Plan::compile(valid);
+        let mut kept: BTreeMap<&str, &SharedPool> = BTreeMap::new();
+        for pool in previous.iter().flat_map(|previous| &previous.pools) {
+            kept.insert(&pool.name, pool);
+        }
+        let now = clock.now();
+        let pools = plan
+            .pools()
+            .iter()
+            .map(|planned| match kept.get(&*planned.name) {
+                Some(&pool) => {
+                    pool.with(|state| state.reconfigure(&planned.config, now));
+                    pool.changed.notify_one();
+                    SharedPool::clone(pool)
+                }
+                None => SharedPool(Arc::new(PoolCell {
+                    name: Arc::clone(&planned.name),
+                    state: Mutex::new(Pool::new(
+                        Arc::clone(&planned.name),
+                        &planned.config,
+                        prng.fork(0),
+                        now,
+                    )),
+                    changed: Notify::new(),
+                    observers: observers.clone(),
+                })),
+            })
+            .collect();
+        let routes = plan
+            .routes()
+            .iter()
+            .map(|route| RouteEdits {
+                request: HeaderEdits::compile(route.request.headers()),
+                response: HeaderEdits::compile(&route.response),
+            })
+            .collect();
+        let limiter = previous.map_or_else(
+            || Arc::new(Mutex::new(Limiter::new(limits::RATE_LIMIT_KEYS_MAX))),
+            |previous| Arc::clone(&previous.limiter),
+        );
+        Self { plan, pools, routes, limiter }
+    }
+
+    pub(crate) fn pool(&self, id: PoolId) -> &SharedPool {
+        &self.pools[id.0 as usize]
+    }
+
+    pub(crate) fn pools(&self) -> &[SharedPool] {
+        &self.pools
+    }
+
+    pub(crate) fn edits(&self, id: RouteId) -> &RouteEdits {
+        &self.routes[id.0 as usize]
+    }
+}
+
+/// A pool that workers, checks and reloads share. Its lock is short and never held across an await.
+#[derive(Clone)]
+pub(crate) struct SharedPool(Arc<PoolCell>);
+
+pub(crate) struct PoolCell {
+    pub(crate) name: Arc<str>,
+    state: Mutex<Pool>,
+    /// Told when the pool's next wake may have moved.
+    pub(crate) changed: Notify,
+    observers: Observers,
+}
+
+impl std::ops::Deref for SharedPool {
+    type Target = PoolCell;
+
+    fn deref(&self) -> &PoolCell {
+        &self.0
+    }
+}
+
+impl PoolHandle for SharedPool {
+    fn with<R>(&self, f: impl FnOnce(&mut Pool) -> R) -> R {
+        let mut pool = lock(&self.state);
+        let result = f(&mut pool);
+        if pool.has_transitions() {
+            let transitions: Vec<Transition> = std::iter::from_fn(|| pool.poll_transition()).collect();
+            drop(pool);
+            self.changed.notify_one();
+            for transition in &transitions {
+                self.observers.transition(&self.name, transition);
+            }
+        }
+        result
+    }
+}
+
+/// Locks, also after another thread panicked while it held the lock: the data are counters and
+/// verdicts that stay meaningful.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A route's header edits, ready for the HTTP library.
+pub(crate) struct RouteEdits {
+    pub(crate) request: HeaderEdits,
+    pub(crate) response: HeaderEdits,
+}
+
+/// First remove, then set, then append.
+pub(crate) struct HeaderEdits {
+    remove: Vec<HeaderName>,
+    set: Vec<(HeaderName, HeaderValue)>,
+    append: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl HeaderEdits {
+    fn compile(edits: &config::HeaderEdits) -> Self {
+        // Names and values were validated by the same rules as the HTTP library's; what it still would
+        // not take is left out rather than ending the server.
+        let pairs = |pairs: &[(String, String)]| {
+            pairs
+                .iter()
+                .filter_map(|(name, value)| Some((name.parse().ok()?, HeaderValue::from_str(value).ok()?)))
+                .collect()
+        };
+        Self {
+            remove: edits.remove.iter().filter_map(|name| name.parse().ok()).collect(),
+            set: pairs(&edits.set),
+            append: pairs(&edits.append),
+        }
+    }
+
+    pub(crate) fn apply(&self, headers: &mut http::HeaderMap) {
+        for name in &self.remove {
+            headers.remove(name);
+        }
+        for (name, value) in &self.set {
+            headers.insert(name, value.clone());
+        }
+        for (name, value) in &self.append {
+            headers.append(name, value.clone());
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! A worker: a thread with its own runtime, its own connections on both sides, and its share of the
+//! clients.
+
+use std::{
+    cell::{Cell, RefCell},
+    io,
+    net::SocketAddr,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use http::HeaderValue;
+use lb_core::prng::Prng;
+use slab::Slab;
+use tokio::{
+    net::TcpStream,
+    sync::{Notify, mpsc},
+    task::LocalSet,
+};
+
+use crate::{
+    access_log::{AccessLog, Record},
+    clock::Clock,
+    forwarded,
+    front::{self, Front},
+    observer::Observers,
+    server::ListenerState,
+    snapshot::Snapshot,
+    timer::Wheel,
+    upstream::{IdleConnections, SWEEP_INTERVAL},
+};
+
+/// What all workers share.
+pub(crate) struct Shared {
+    pub(crate) snapshot: ArcSwap<Snapshot>,
+    pub(crate) clock: Clock,
+    pub(crate) access_log: AccessLog,
+    pub(crate) observers: Observers,
+}
+
+/// What the acceptor hands to a worker.
+pub(crate) enum Task {
+    Serve { stream: std::net::TcpStream, peer: SocketAddr, listener: Arc<ListenerState>, slot: Slot },
+    /// Finish what is in flight, take nothing more.
+    Drain,
+    /// End now.
+    Stop,
+}
+
+/// A connection's place among those that its listener and its worker may have; given back when dropped.
+pub(crate) struct Slot {
+    pub(crate) listener: Arc<ListenerState>,
+    pub(crate) worker_load: Arc<AtomicUsize>,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.listener.connections.fetch_sub(1, Ordering::Relaxed);
+        self.worker_load.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The worker as other threads see it.
+pub(crate) struct WorkerHandle {
+    pub(crate) tasks: mpsc::UnboundedSender<Task>,
+    /// Connections that it serves.
+    pub(crate) load: Arc<AtomicUsize>,
+    pub(crate) thread: thread::JoinHandle<()>,
+}
+
+/// The worker as its own tasks see it.
+pub(crate) struct Worker {
+    shared: Arc<Shared>,
+    pub(crate) clock: Clock,
+    pub(crate) wheel: Rc<Wheel>,
+    pub(crate) idle: IdleConnections,
+    prng: RefCell<Prng>,
+    fronts: RefCell<Slab<Rc<Front>>>,
+    draining: Cell<bool>,
+    /// Told when the last connection has ended.
+    empty: Notify,
+}
+
+impl Worker {
+    /// Starts a worker's thread.
+    pub(crate) fn spawn(index: usize, shared: Arc<Shared>, prng: Prng) -> io::Result<WorkerHandle> {
+        let (tasks, inbox) = mpsc::unbounded_channel();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let thread = thread::Builder::new().name(format!("lb-worker-{index}")).spawn(move || {
+            let worker = Rc::new(Self {
+                clock: shared.clock,
+                wheel: Wheel::new(shared.clock),
+                idle: IdleConnections::default(),
+                prng: RefCell::new(prng),
+                fronts: RefCell::default(),
+                draining: Cell::new(false),
+                empty: Notify::new(),
+                shared,
+            });
+            LocalSet::new().block_on(&runtime, worker.run(inbox));
+        })?;
+        Ok(WorkerHandle { tasks, load: Arc::default(), thread })
+    }
+
+    async fn run(self: Rc<Self>, mut inbox: mpsc::UnboundedReceiver<Task>) {
+        tokio::task::spawn_local(Rc::clone(&self.wheel).run());
+        let sweeper = Rc::clone(&self);
+        tokio::task::spawn_local(async move {
+            loop {
+                tokio::time::sleep(SWEEP_INTERVAL).await;
+                sweeper.idle.sweep(sweeper.clock.now());
+            }
+        });
+        loop {
+            let all_done = async {
+                while !(self.draining.get() && self.fronts.borrow().is_empty()) {
+                    self.empty.notified().await;
+                }
+            };
+            tokio::select! {
+                biased;
+                task = inbox.recv() => match task {
+                    Some(Task::Serve { stream, peer, listener, slot }) => self.serve(stream, peer, listener, slot),
+                    Some(Task::Drain) => self.drain(),
+                    Some(Task::Stop) | None => return,
+                },
+                () = all_done => return,
+            }
+        }
+    }
+
+    fn serve(self: &Rc<Self>, stream: std::net::TcpStream, peer: SocketAddr, listener: Arc<ListenerState>, slot: Slot) {
+        let worker = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            let _slot = slot;
+            match TcpStream::from_std(stream) {
+                Ok(stream) => front::serve(worker, listener, stream, peer).await,
+                Err(error) => tracing::error!(%error, "cannot serve an accepted connection"),
+            }
+        });
+    }
+
+    fn drain(&self) {
+        self.draining.set(true);
+        for (_, front) in &*self.fronts.borrow() {
+            front.drain();
+        }
+        self.empty.notify_one();
+    }
+
+    /// Makes the connection known to `drain`.
+    pub(crate) fn register(self: &Rc<Self>, front: &Rc<Front>) -> Registered {
+        if self.draining.get() {
+            front.drain();
+        }
+        Registered { key: self.fronts.borrow_mut().insert(Rc::clone(front)), worker: Rc::clone(self) }
+    }
+
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        self.shared.snapshot.load_full()
+    }
+
+    pub(crate) fn new_request_id(&self) -> HeaderValue {
+        let mut prng = self.prng.borrow_mut();
+        forwarded::new_request_id(prng.next_u64(), prng.next_u64())
+    }
+
+    /// Whether anyone wants to know of requests.
+    pub(crate) fn logs(&self) -> bool {
+        self.shared.access_log.is_on() || self.shared.observers.0.is_some()
+    }
+
+    pub(crate) fn log(&self, record: &Record<'_>) {
+        self.shared.access_log.write(record);
+        if let Some(observer) = &self.shared.observers.0 {
+            observer.request(record);
+        }
+    }
+}
+
+/// A connection's place among those of its worker.
+pub(crate) struct Registered {
+    worker: Rc<Worker>,
+    key: usize,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        let mut fronts = self.worker.fronts.borrow_mut();
+        fronts.remove(self.key);
+        if fronts.is_empty() {
+            self.worker.empty.notify_one();
+        }
+    }
+}
+
+/// How long a worker that was told to stop may take before its thread is left behind.
+pub(crate) const STOP_WAIT: Duration = Duration::from_secs(1);
