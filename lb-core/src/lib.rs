@@ -6,8 +6,8 @@
 //!
 //! The way through it is the way of a request:
 //!
-//! 1. [`config`]: what a person writes. [`config::Config::parse`] reads TOML and remembers positions,
-//!    [`config::Config::validate`] finds every problem at once and gives a [`config::Valid`].
+//! 1. [`config`]: what a person writes. [`config::Config::load`] reads TOML, finds every problem at once, each with its
+//!    position, and gives a [`config::Valid`].
 //! 2. [`plan::Plan::compile`] turns a valid configuration into tables with ids in place of names.
 //! 3. [`plan::Plan::decide`] judges a [`request::RequestView`]: firewall, route, rewrite.
 //! 4. [`exchange::Exchange`] leads one request through its tries: it picks an endpoint from a

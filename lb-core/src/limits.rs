@@ -18,3 +18,19 @@ pub const RATE_LIMIT_KEYS_MAX: usize = 1 << 17;
 pub const CONFIG_BYTES_MAX: usize = 64 << 20;
 /// Problems that are reported of one file; the rest is counted.
 pub const PROBLEMS_MAX: usize = 100;
+/// Longest name of a pool, a route or a backend, in bytes.
+pub const NAME_BYTES_MAX: usize = 255;
+/// Most listeners of one configuration.
+pub const LISTENERS_MAX: usize = 1024;
+/// Most pools of one configuration.
+pub const POOLS_MAX: usize = 65_536;
+/// Most routes of one configuration.
+pub const ROUTES_MAX: usize = 1 << 20;
+/// Longest timeout, interval or other duration of a configuration, in seconds: thirty days.
+pub const DURATION_SECONDS_MAX: u64 = 30 * 24 * 3600;
+/// Largest limit that may be set on a request's head or target, in bytes.
+pub const HEAD_BYTES_MAX: u64 = 16 << 20;
+/// Largest limit that may be set on a request's body, in bytes.
+pub const BODY_BYTES_MAX: u64 = 1 << 60;
+/// Largest limit that may be set on a count: of connections, requests, header fields, health checks.
+pub const COUNT_MAX: u32 = 1_000_000_000;

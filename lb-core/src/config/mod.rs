@@ -4,13 +4,54 @@
 //! of problems, and `plan::Plan` is what the server runs. Defaults are those of the `Default`
 //! implementations here and nowhere else; every one is safe in production.
 
-use alloc::{collections::BTreeMap, string::String, vec::Vec};
+mod bounds;
+mod check;
+mod key;
+mod normalise;
+mod parse;
+mod problem;
+mod read;
+mod report;
+mod source;
+mod suggest;
+mod syntax;
+mod validate;
+mod values;
+
+#[cfg(test)]
+mod tests;
+
+use alloc::{collections::BTreeMap, format, string::String, vec::Vec};
 use core::{
     net::{IpAddr, SocketAddr},
+    ops::Deref,
     time::Duration,
 };
 
 use ipnet::IpNet;
+
+pub use problem::{Position, Problem, Problems};
+
+/// A configuration that was found free of problems, in its normal form. Only [`Config::load`] and
+/// [`Config::validate`] give one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Valid(Config);
+
+impl Valid {
+    /// The configuration, to be changed; it must be validated again then.
+    #[must_use]
+    pub fn into_inner(self) -> Config {
+        self.0
+    }
+}
+
+impl Deref for Valid {
+    type Target = Config;
+
+    fn deref(&self) -> &Config {
+        &self.0
+    }
+}
 
 /// A whole configuration: one file.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -80,6 +121,20 @@ pub struct Listener {
     pub timeouts: ListenerTimeouts,
     /// `limits`
     pub limits: ListenerLimits,
+}
+
+impl Listener {
+    /// A listener on `bind` with all defaults.
+    #[must_use]
+    pub fn at(bind: SocketAddr) -> Self {
+        Self {
+            bind,
+            trusted_proxies: Vec::new(),
+            reason_header: false,
+            timeouts: ListenerTimeouts::default(),
+            limits: ListenerLimits::default(),
+        }
+    }
 }
 
 /// `timeouts` of a listener.
@@ -189,6 +244,14 @@ pub struct Backend {
     pub weight: u32,
     /// Default `ready`.
     pub state: AdminState,
+}
+
+impl Backend {
+    /// A backend with all defaults but its address and name.
+    #[must_use]
+    pub fn at(address: BackendAddress, name: impl Into<String>) -> Self {
+        Self { address, name: name.into(), weight: 1, state: AdminState::Ready }
+    }
 }
 
 /// Where a backend is.
@@ -377,6 +440,29 @@ pub struct Route {
     pub request: RequestEdits,
     /// `[route.response]`
     pub response: HeaderEdits,
+}
+
+impl Route {
+    /// A route for every request to the pool of this name, with all defaults. It has the pool's name.
+    #[must_use]
+    pub fn to(pool: impl Into<String>) -> Self {
+        let pool = pool.into();
+        Self {
+            name: pool.clone(),
+            timeout: Duration::from_secs(60),
+            matches: Match::default(),
+            pool,
+            firewall: Firewall::default(),
+            rate_limit: None,
+            request: RequestEdits::default(),
+            response: HeaderEdits::default(),
+        }
+    }
+
+    /// The name of a route without one, by its index in the file from 0.
+    fn default_name(index: usize) -> String {
+        format!("route-{}", index + 1)
+    }
 }
 
 /// `match` of a route.

@@ -1,0 +1,244 @@
+//! Reading TOML by hand: values and tables that know their key path and report what is wrong with them.
+
+use alloc::{
+    format,
+    string::{String, ToString},
+    vec::Vec,
+};
+use core::time::Duration;
+
+use toml::de::{DeTable, DeValue};
+
+use super::{
+    bounds::{self, Range},
+    key::{Path, listed, quoted},
+    report::{Finding, Report},
+    values::{self, Wrong},
+};
+
+/// A value and where it stands. Its readers give none after they have reported what is wrong with it.
+#[derive(Clone)]
+pub(super) struct Node<'a> {
+    pub(super) path: Path,
+    value: &'a DeValue<'a>,
+    report: &'a Report,
+}
+
+impl<'a> Node<'a> {
+    /// Reports that this is something else than `expected`.
+    pub(super) fn wrong(&self, expected: impl Into<String>) -> Finding {
+        Finding::new(self.path.clone(), describe(self.value), expected)
+    }
+
+    pub(super) fn report(&self, finding: Finding) {
+        self.report.add(finding);
+    }
+
+    fn refuse<T>(&self, expected: impl Into<String>) -> Option<T> {
+        self.report(self.wrong(expected));
+        None
+    }
+
+    pub(super) fn as_str(&self) -> Option<&'a str> {
+        self.value.as_str()
+    }
+
+    pub(super) fn is_table(&self) -> bool {
+        self.value.is_table()
+    }
+
+    /// Whether this is an array or a table without anything in it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.value.as_array().is_some_and(|items| items.is_empty())
+            || self.value.as_table().is_some_and(|table| table.is_empty())
+    }
+
+    pub(super) fn string(&self, expected: &str) -> Option<String> {
+        self.as_str().map(ToString::to_string).or_else(|| self.refuse(expected))
+    }
+
+    pub(super) fn boolean(&self) -> Option<bool> {
+        self.value.as_bool().or_else(|| self.refuse("true or false"))
+    }
+
+    pub(super) fn integer<T: TryFrom<u64> + PartialOrd + core::fmt::Display>(
+        &self,
+        range: &Range<T>,
+    ) -> Option<T> {
+        let number = self
+            .value
+            .as_integer()
+            .and_then(|number| u64::from_str_radix(number.as_str(), number.radix()).ok());
+        let number =
+            number.and_then(|number| T::try_from(number).ok()).filter(|number| range.contains(number));
+        number.or_else(|| {
+            // A number in quotes is the usual slip.
+            let meant = self
+                .as_str()
+                .and_then(|text| text.parse().ok())
+                .and_then(|number: u64| T::try_from(number).ok());
+            let hint =
+                if meant.is_some_and(|number| range.contains(&number)) { ", without quotes" } else { "" };
+            self.refuse(format!("{}{hint}", bounds::integer(range)))
+        })
+    }
+
+    /// A text of a certain form.
+    pub(super) fn parsed<T>(&self, parse: fn(&str) -> Result<T, Wrong>) -> Option<T> {
+        let number = self.value.as_integer().map(|number| number.as_str());
+        match self.as_str().map(parse) {
+            Some(Ok(value)) => Some(value),
+            Some(Err(wrong)) => {
+                self.report(self.wrong(wrong.expected).nearest(wrong.nearest));
+                None
+            }
+            // A bare number is refused as its text would be, which tells how to write it.
+            None => {
+                let wrong =
+                    parse(number.unwrap_or("")).err().unwrap_or_else(|| Wrong::expected("text in quotes"));
+                self.report(self.wrong(wrong.expected).nearest(wrong.nearest));
+                None
+            }
+        }
+    }
+
+    pub(super) fn duration(&self, range: &Range<Duration>) -> Option<Duration> {
+        let duration = self.parsed(values::duration)?;
+        if range.contains(&duration) { Some(duration) } else { self.refuse(bounds::duration(range)) }
+    }
+
+    pub(super) fn size(&self, range: &Range<u64>) -> Option<u64> {
+        let size = self.parsed(values::size)?;
+        if range.contains(&size) { Some(size) } else { self.refuse(bounds::size(range)) }
+    }
+
+    /// One of a closed set of words.
+    pub(super) fn word<T: Copy>(&self, words: &[(&'static str, T)]) -> Option<T> {
+        let found = self.as_str().and_then(|text| words.iter().find(|(word, _)| *word == text));
+        if let Some((_, value)) = found {
+            return Some(*value);
+        }
+        let names = || words.iter().map(|(word, _)| *word);
+        let nearest = self.as_str().and_then(|text| self.report.suggest(text, names()));
+        self.report(self.wrong(format!("one of {}", listed(names().map(quoted)))).nearest(nearest));
+        None
+    }
+
+    /// The elements of an array.
+    pub(super) fn items(&self, expected: &str) -> Option<Vec<Node<'a>>> {
+        let Some(items) = self.value.as_array() else { return self.refuse(expected) };
+        let node = |(index, item): (usize, &'a toml::Spanned<DeValue<'a>>)| Node {
+            path: self.path.index(index),
+            value: item.get_ref(),
+            report: self.report,
+        };
+        Some(items.iter().enumerate().map(node).collect())
+    }
+
+    /// The elements of an array, or the value itself as the only one.
+    pub(super) fn one_or_more(&self, expected: &str) -> Option<Vec<Node<'a>>> {
+        if self.value.is_array() { self.items(expected) } else { Some([self.clone()].into()) }
+    }
+
+    /// What `read` makes of the array's elements, without those that are wrong.
+    pub(super) fn list<T>(&self, expected: &str, read: impl Fn(&Node<'a>) -> Option<T>) -> Option<Vec<T>> {
+        Some(self.items(expected)?.iter().filter_map(read).collect())
+    }
+
+    pub(super) fn table(&self, expected: &str) -> Option<Table<'a>> {
+        let Some(table) = self.value.as_table() else { return self.refuse(expected) };
+        Some(Table::new(self.path.clone(), table, self.report))
+    }
+
+    /// The entries of a table whose keys are free: each with its key.
+    pub(super) fn entries(&self, expected: &str) -> Option<Vec<(&'a str, Node<'a>)>> {
+        let Some(table) = self.value.as_table() else { return self.refuse(expected) };
+        let mut entries: Vec<_> = table.iter().collect();
+        entries.sort_by_key(|(key, _)| key.span().start);
+        let node =
+            |(key, value): (&'a toml::Spanned<toml::de::DeString<'a>>, &'a toml::Spanned<DeValue<'a>>)| {
+                let name: &'a str = key.get_ref();
+                (name, Node { path: self.path.name(name), value: value.get_ref(), report: self.report })
+            };
+        Some(entries.into_iter().map(node).collect())
+    }
+}
+
+/// What a value is, in words that read after "found".
+fn describe(value: &DeValue<'_>) -> String {
+    match value {
+        DeValue::String(text) => quoted(text),
+        DeValue::Integer(number) => number.to_string(),
+        DeValue::Float(number) => number.to_string(),
+        DeValue::Boolean(value) => value.to_string(),
+        DeValue::Datetime(_) => "a date or time".into(),
+        DeValue::Array(items) if items.is_empty() => "an empty array".into(),
+        DeValue::Array(_) => "an array".into(),
+        DeValue::Table(_) => "a table".into(),
+    }
+}
+
+/// A table of which each key has a meaning; keys that nobody asked for are problems.
+pub(super) struct Table<'a> {
+    path: Path,
+    table: &'a DeTable<'a>,
+    report: &'a Report,
+    known: Vec<&'static str>,
+    missing: Vec<(&'static str, Finding)>,
+}
+
+impl<'a> Table<'a> {
+    pub(super) fn new(path: Path, table: &'a DeTable<'a>, report: &'a Report) -> Self {
+        Self { path, table, report, known: Vec::new(), missing: Vec::new() }
+    }
+
+    /// The value of `name`, if it is there.
+    pub(super) fn get(&mut self, name: &'static str) -> Option<Node<'a>> {
+        self.known.push(name);
+        let value = self.table.get(name)?;
+        Some(Node { path: self.path.name(name), value: value.get_ref(), report: self.report })
+    }
+
+    /// The value of `name`; reports when it is not there.
+    pub(super) fn required(&mut self, name: &'static str, expected: &str) -> Option<Node<'a>> {
+        let node = self.get(name);
+        if node.is_none() {
+            self.missing.push((name, Finding::absent(self.path.name(name), expected)));
+        }
+        node
+    }
+
+    /// Reads `name` into `slot`, which keeps its default if the key is not there, or wrong.
+    pub(super) fn set<T>(
+        &mut self,
+        name: &'static str,
+        slot: &mut T,
+        read: impl FnOnce(&Node<'a>) -> Option<T>,
+    ) {
+        if let Some(value) = self.get(name).as_ref().and_then(read) {
+            *slot = value;
+        }
+    }
+
+    /// Reports the keys that nobody asked for. One that was probably meant to be a known key stands for it:
+    /// that the known key is missing goes without saying then.
+    pub(super) fn finish(self) {
+        let Self { path, table, report, known, missing } = self;
+        let mut meant: Vec<&str> = Vec::new();
+        for (key, _) in table.iter().filter(|(key, _)| !known.contains(&key.get_ref().as_ref())) {
+            let free = known.iter().copied().filter(|name| !table.contains_key(*name));
+            let nearest = report.suggest(key.get_ref(), free);
+            if let Some(name) = nearest {
+                report.mark_broken(path.name(name));
+                meant.push(name);
+            }
+            let expected = format!("one of {}", listed(&known));
+            report.add(
+                Finding::new(path.name(key.get_ref()), "an unknown key", expected).at_key().nearest(nearest),
+            );
+        }
+        for (_, finding) in missing.into_iter().filter(|(name, _)| !meant.contains(name)) {
+            report.add(finding);
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Where problems are gathered while a configuration is read and checked, before they get positions.
+
+use alloc::{
+    collections::BTreeSet,
+    format,
+    string::{String, ToString},
+    vec::Vec,
+};
+use core::cell::RefCell;
+
+use super::{
+    key::Path,
+    problem::{Problem, Problems},
+    source::{Part, Source},
+    suggest,
+};
+use crate::limits::PROBLEMS_MAX;
+
+/// A problem by key path.
+#[derive(Clone, Debug)]
+pub(super) struct Finding {
+    path: Path,
+    part: Part,
+    found: String,
+    expected: String,
+    nearest: Option<String>,
+    /// Where the thing stands first that `path` repeats.
+    first: Option<Path>,
+    /// What must have been read well for this to mean anything.
+    rests_on: Option<Path>,
+    /// Whether something is missing, so that a file which breaks off says nothing about it.
+    is_absence: bool,
+}
+
+impl Finding {
+    pub(super) fn new(path: Path, found: impl Into<String>, expected: impl Into<String>) -> Self {
+        Self {
+            path,
+            part: Part::Value,
+            found: found.into(),
+            expected: expected.into(),
+            nearest: None,
+            first: None,
+            rests_on: None,
+            is_absence: false,
+        }
+    }
+
+    /// `path` is not there.
+    pub(super) fn absent(path: Path, expected: impl Into<String>) -> Self {
+        Self { is_absence: true, ..Self::new(path, "nothing", expected) }
+    }
+
+    pub(super) fn at_key(self) -> Self {
+        Self { part: Part::Key, ..self }
+    }
+
+    pub(super) fn nearest(self, nearest: Option<impl Into<String>>) -> Self {
+        Self { nearest: nearest.map(Into::into), ..self }
+    }
+
+    pub(super) fn first_in(self, first: Path) -> Self {
+        Self { first: Some(first), ..self }
+    }
+
+    pub(super) fn resting_on(self, path: Path) -> Self {
+        Self { rests_on: Some(path), ..self }
+    }
+
+    fn into_problem(self, source: Option<&Source<'_>>) -> Problem {
+        let offset = source.and_then(|source| source.find(&self.path, self.part));
+        let position = source.zip(offset).map(|(source, offset)| source.position(offset));
+        let found = match &self.first {
+            None => self.found,
+            Some(first) => {
+                let place = source.zip(source.and_then(|source| source.find(first, Part::Value)));
+                let line = place.map(|(source, offset)| format!(", line {}", source.line(offset) + 1));
+                format!("{} (first in {first}{})", self.found, line.unwrap_or_default())
+            }
+        };
+        Problem {
+            position,
+            key: self.path.to_string(),
+            found,
+            expected: self.expected,
+            nearest: self.nearest,
+        }
+    }
+}
+
+/// The problems found so far. It can be written to through a shared reference, so that readers of
+/// different parts of a file may hold it at once.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    findings: RefCell<Vec<Finding>>,
+    broken: RefCell<BTreeSet<Path>>,
+}
+
+impl Report {
+    pub(super) fn add(&self, finding: Finding) {
+        self.findings.borrow_mut().push(finding);
+    }
+
+    pub(super) fn add_all(&self, findings: impl IntoIterator<Item = Finding>) {
+        self.findings.borrow_mut().extend(findings);
+    }
+
+    /// Remembers that what `path` names could not be read, though no problem is reported under this name.
+    pub(super) fn mark_broken(&self, path: Path) {
+        self.broken.borrow_mut().insert(path);
+    }
+
+    /// The candidate nearest to `word`. When there are more problems than anyone is shown, nothing: the
+    /// search is slow.
+    pub(super) fn suggest<'a>(
+        &self,
+        word: &str,
+        names: impl IntoIterator<Item = &'a str>,
+    ) -> Option<&'a str> {
+        if self.findings.borrow().len() > PROBLEMS_MAX { None } else { suggest::nearest(word, names) }
+    }
+
+    /// Adds what `later` found, except where it is only a consequence: its place, something within it or
+    /// something around it could not be read in the first place.
+    pub(super) fn add_independent(&self, later: Self) {
+        let mut broken = self.broken.take();
+        broken.extend(self.findings.borrow().iter().map(|finding| finding.path.clone()));
+        let independent = later.findings.into_inner().into_iter().filter(|finding| {
+            let around = core::iter::successors(Some(finding.path.clone()), Path::parent);
+            let within = broken.range(finding.path.clone()..).next();
+            !around.into_iter().any(|path| broken.contains(&path))
+                && !within.is_some_and(|path| path.starts_with(&finding.path))
+                && !finding.rests_on.as_ref().is_some_and(|path| broken.contains(path))
+        });
+        self.findings.borrow_mut().extend(independent);
+    }
+
+    /// Drops what a file of broken syntax says nothing about: what is missing, what stands in a line of
+    /// `lines` (from 0), and what stands at or after the line `until`.
+    pub(super) fn keep_reliable(&self, source: &Source<'_>, lines: &BTreeSet<usize>, until: Option<usize>) {
+        self.findings.borrow_mut().retain(|finding| {
+            let line = source.find(&finding.path, finding.part).map(|offset| source.line(offset));
+            let is_readable = |line| !lines.contains(&line) && until.is_none_or(|until| line < until);
+            !finding.is_absence && line.is_some_and(is_readable)
+        });
+    }
+
+    /// All problems, those of `syntax` (with their offsets) included, in the order of the file; none if
+    /// there are none.
+    pub(super) fn into_problems(
+        self,
+        syntax: Vec<(usize, Problem)>,
+        source: Option<&Source<'_>>,
+    ) -> Option<Problems> {
+        enum Entry {
+            Syntax(Problem),
+            Finding(Finding),
+        }
+        let of_syntax = syntax.into_iter().map(|(offset, problem)| (Some(offset), Entry::Syntax(problem)));
+        let findings = self.findings.into_inner().into_iter().map(|finding| {
+            let offset = source.and_then(|source| source.find(&finding.path, finding.part));
+            (offset, Entry::Finding(finding))
+        });
+        let mut all: Vec<_> = of_syntax.chain(findings).collect();
+        // What stands nowhere comes last: it concerns the file as a whole.
+        all.sort_by_key(|(offset, _)| offset.unwrap_or(usize::MAX));
+        let omitted = all.len().saturating_sub(PROBLEMS_MAX);
+        let shown = all.into_iter().take(PROBLEMS_MAX).map(|(_, entry)| match entry {
+            Entry::Syntax(problem) => problem,
+            Entry::Finding(finding) => finding.into_problem(source),
+        });
+        let list: Vec<Problem> = shown.collect();
+        (!list.is_empty()).then_some(Problems { list, omitted })
+    }
+}

@@ -1,0 +1,150 @@
+//! Errors of TOML's own grammar, told in words for someone who never read it.
+
+use alloc::{collections::BTreeSet, format, string::String, vec::Vec};
+
+use super::{
+    key::quoted,
+    problem::{Position, Problem},
+    source::Source,
+};
+
+/// Most parts of a dotted key. Keys and brackets nest tables in tables, and the deepest nest that the
+/// parser lets through with this bound can be taken down again on any thread's stack.
+const KEY_PARTS_MAX: usize = 16;
+
+/// What is wrong with a file's grammar, and what can be trusted of the rest.
+#[derive(Default)]
+pub(super) struct Syntax {
+    /// With the offsets where they stand; the first one of each line, for the others mostly follow from it.
+    pub(super) problems: Vec<(usize, Problem)>,
+    /// The lines, from 0, that have one.
+    pub(super) lines: BTreeSet<usize>,
+    /// The line, from 0, from which on nothing can be trusted, because a bracket or the like is missing.
+    pub(super) lost_from: Option<usize>,
+}
+
+impl Syntax {
+    pub(super) fn of(errors: &[toml::de::Error], source: &Source<'_>) -> Self {
+        let mut placed: Vec<_> =
+            errors.iter().map(|error| (error.span().unwrap_or(0..0), error.message())).collect();
+        placed.sort_by_key(|(span, _)| span.start);
+        let mut syntax = Self::default();
+        for (span, message) in placed {
+            let line = source.line(span.start);
+            if !syntax.lines.insert(line) {
+                continue;
+            }
+            let found = source.text.get(span.clone()).unwrap_or("");
+            let (is_local, problem) = match message {
+                _ if message.starts_with("string values must be quoted") => (true, unquoted(found)),
+                "duplicate key" => (true, duplicate(found, line, source)),
+                _ => (false, ungrammatical(message)),
+            };
+            if !is_local && syntax.lost_from.is_none() {
+                syntax.lost_from = Some(line);
+            }
+            syntax
+                .problems
+                .push((span.start, Problem { position: Some(source.position(span.start)), ..problem }));
+        }
+        syntax
+    }
+}
+
+fn problem(found: String, expected: impl Into<String>, nearest: Option<String>) -> Problem {
+    Problem { position: None, key: String::new(), found, expected: expected.into(), nearest }
+}
+
+fn unquoted(found: &str) -> Problem {
+    let text = found.trim();
+    if text.is_empty() {
+        return problem("no value".into(), "one after the \"=\"", None);
+    }
+    problem(format!("{} without quotes", quoted(text).trim_matches('"')), "text in quotes", Some(text.into()))
+}
+
+fn duplicate(key: &str, line: usize, source: &Source<'_>) -> Problem {
+    let here = source.line_text(line).trim();
+    let first =
+        if here.starts_with('[') { first_header(here, line, source) } else { first_key(key, line, source) };
+    let first = first.map(|line| format!(" (first in line {})", line + 1)).unwrap_or_default();
+    let what = if here.starts_with('[') { here } else { key };
+    problem(format!("{} again{first}", quoted(what).trim_matches('"')), "each key and each table once", None)
+}
+
+/// The line of the same table's header before `line`.
+fn first_header(header: &str, line: usize, source: &Source<'_>) -> Option<usize> {
+    (0..line).find(|&earlier| source.line_text(earlier).trim() == header)
+}
+
+/// The line of the same table that sets `key` before `line` does.
+fn first_key(key: &str, line: usize, source: &Source<'_>) -> Option<usize> {
+    let in_table =
+        (0..line).rev().take_while(|&earlier| !source.line_text(earlier).trim_start().starts_with('['));
+    let sets_key = |text: &str| text.split_once('=').is_some_and(|(name, _)| name.trim() == key);
+    in_table.filter(|&earlier| sets_key(source.line_text(earlier))).last()
+}
+
+fn ungrammatical(message: &str) -> Problem {
+    let (what, expected) = message.split_once(", expected ").unwrap_or((message, "valid TOML"));
+    let expected = match expected {
+        "nothing" => "valid TOML",
+        "newline, `#`" => "the end of the line",
+        other => other,
+    };
+    problem(format!("a syntax error ({what})"), expected, None)
+}
+
+/// The problem of the first key that has too many parts.
+pub(super) fn overlong_key(text: &str) -> Option<Problem> {
+    let mut dots = 0;
+    let mut rest = text;
+    while let Some(letter) = rest.chars().next() {
+        rest = match letter {
+            '#' => &rest[line_end(rest)..],
+            '"' | '\'' => after_string(rest),
+            _ => &rest[letter.len_utf8()..],
+        };
+        match letter {
+            '.' => dots += 1,
+            '=' | ',' | '[' | ']' | '{' | '}' | '\n' => dots = 0,
+            _ => {}
+        }
+        if dots >= KEY_PARTS_MAX {
+            let line = 1 + text[..text.len() - rest.len()].matches('\n').count();
+            let position = Some(Position { line, column: 1 });
+            let expected = format!("at most {KEY_PARTS_MAX}");
+            return Some(Problem { position, ..problem("a key of too many parts".into(), expected, None) });
+        }
+    }
+    None
+}
+
+fn line_end(text: &str) -> usize {
+    text.find('\n').unwrap_or(text.len())
+}
+
+/// What follows the string, of one line or of many, that `text` begins with.
+fn after_string(text: &str) -> &str {
+    let quote = &text[..1];
+    let triple = if quote == "\"" { "\"\"\"" } else { "'''" };
+    let (open, is_multiline) = if text.starts_with(triple) { (triple, true) } else { (quote, false) };
+    let mut rest = &text[open.len()..];
+    while let Some(letter) = rest.chars().next() {
+        if rest.starts_with(open) {
+            return &rest[open.len()..];
+        }
+        if letter == '\n' && !is_multiline {
+            return rest;
+        }
+        rest = &rest[letter.len_utf8()..];
+        if letter == '\\' && quote == "\"" {
+            rest = rest
+                .chars()
+                .next()
+                .filter(|&next| next != '\n' || is_multiline)
+                .map_or(rest, |next| &rest[next.len_utf8()..]);
+        }
+    }
+    rest
+}
