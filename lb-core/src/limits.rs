@@ -18,3 +18,9 @@ pub const RATE_LIMIT_KEYS_MAX: usize = 1 << 17;
 pub const CONFIG_BYTES_MAX: usize = 64 << 20;
 /// Problems that are reported of one file; the rest is counted.
 pub const PROBLEMS_MAX: usize = 100;
+/// Most endpoints in one pool; further addresses of backend names are ignored.
+pub const ENDPOINTS_PER_POOL_MAX: usize = 131_072;
+/// Transitions of a pool that wait to be told; past it the oldest is dropped, and counted.
+pub const TRANSITIONS_MAX: usize = 4096;
+/// How long what requests pay into a retry budget, and what its floor saves up, can be used, in seconds.
+pub const RETRY_BUDGET_WINDOW_SECONDS: u64 = 10;
