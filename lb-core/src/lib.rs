@@ -22,8 +22,16 @@
 extern crate alloc;
 
 pub mod config;
+pub mod exchange;
+pub mod health;
 pub mod limits;
+pub mod outlier;
+pub mod pool;
 pub mod prng;
 pub mod reason;
+pub mod reload;
 pub mod request;
+pub mod retry;
+mod select;
+mod slow_start;
 pub mod time;

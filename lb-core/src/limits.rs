@@ -34,3 +34,9 @@ pub const HEAD_BYTES_MAX: u64 = 16 << 20;
 pub const BODY_BYTES_MAX: u64 = 1 << 60;
 /// Largest limit that may be set on a count: of connections, requests, header fields, health checks.
 pub const COUNT_MAX: u32 = 1_000_000_000;
+/// Most endpoints in one pool; further addresses of backend names are ignored.
+pub const ENDPOINTS_PER_POOL_MAX: usize = 131_072;
+/// Transitions of a pool that wait to be told; past it the oldest is dropped, and counted.
+pub const TRANSITIONS_MAX: usize = 4096;
+/// How long what requests pay into a retry budget, and what its floor saves up, can be used, in seconds.
+pub const RETRY_BUDGET_WINDOW_SECONDS: u64 = 10;

@@ -1,0 +1,438 @@
+//! One request's life, from its admission to the end of its answer, as a state machine.
+//!
+//! ```text
+//! begin -> next -> Try(attempt) -> on(event) -> Forward -> finish
+//!           ^                          |
+//!           +--------- Retry ----------+-> Reply(reason)
+//! ```
+//!
+//! The caller does what [`Exchange::next`] says, tells [`Exchange::on`] what came of it, and obeys the
+//! [`Step`]. What is acquired from the pool on the way (a ticket, a place among the pending) goes back
+//! whatever happens: dropping an exchange finishes it as [`End::ClientLeft`].
+//!
+//! # What is retried
+//! - A try of which not a byte was sent: always, for any method.
+//! - Otherwise only idempotent methods, and only while none of the client's body was consumed. A status
+//!   of `on_status` and a late head follow the same rule.
+//! - Within `tries`, the pool's [retry budget](crate::retry::RetryBudget) and the deadline; at another
+//!   endpoint where there is an eligible one.
+//! - A kept-alive connection that turns out to be closed is *healed* once: the same endpoint, a fresh
+//!   connection, counted by nobody. Closing an idle connection is a backend's good right.
+
+#[cfg(test)]
+mod tests;
+
+use alloc::{rc::Rc, sync::Arc, vec::Vec};
+use core::{cell::RefCell, net::SocketAddr};
+
+pub use crate::retry::{Sent, is_idempotent};
+use crate::{
+    pool::{EndpointId, Outcome, Pool, Ticket},
+    reason::Reason,
+    retry::may_resend,
+    time::{Duration, Instant},
+};
+
+/// How an exchange reaches its pool, which other exchanges use as well: a `RefCell` in a simulation, a
+/// mutex in a server. It is held for one short call at a time.
+pub trait PoolHandle {
+    /// Calls `f` with the pool. `f` does not use the handle again.
+    fn with<R>(&self, f: impl FnOnce(&mut Pool) -> R) -> R;
+}
+
+impl PoolHandle for Rc<RefCell<Pool>> {
+    fn with<R>(&self, f: impl FnOnce(&mut Pool) -> R) -> R {
+        f(&mut self.borrow_mut())
+    }
+}
+
+/// What an exchange has to know of its request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// [`is_idempotent`] of its method.
+    pub idempotent: bool,
+    /// By when the head of a response must be there, all tries included.
+    pub deadline: Instant,
+}
+
+/// What to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Send the request.
+    Try(Attempt),
+    /// Answer the client; the exchange is over.
+    Reply(Reason),
+}
+
+/// One try. Whatever it waits for, it ends at the exchange's deadline as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// To whom.
+    pub endpoint: EndpointId,
+    /// Where to connect.
+    pub addr: SocketAddr,
+    /// Whether a kept-alive connection must not be used.
+    pub fresh: bool,
+    /// By when a connection must stand, if one has to be made.
+    pub connect_by: Instant,
+    /// How long the response's head may take from the end of sending the request.
+    pub head_within: Duration,
+}
+
+/// What came of a try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// No response.
+    Failed(Failure),
+    /// The whole head of a final response.
+    Response {
+        /// 200 to 599, or 101.
+        status: u16,
+        /// How much of the request had gone out by then.
+        sent: Sent,
+    },
+}
+
+/// A try that gave no response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// How it failed.
+    pub kind: FailureKind,
+    /// How much of the request had gone out.
+    pub sent: Sent,
+    /// Whether it went over a connection that had carried a request before.
+    pub reused: bool,
+}
+
+/// How a try failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureKind {
+    /// No connection could be made.
+    Connect,
+    /// No connection stood by [`Attempt::connect_by`].
+    ConnectTimeout,
+    /// The connection was reset, or closed before a whole head.
+    Closed,
+    /// What came was not an HTTP response.
+    Invalid,
+    /// The head was not there within [`Attempt::head_within`], or by the deadline.
+    HeadTimeout,
+}
+
+impl FailureKind {
+    fn reason(self) -> Reason {
+        match self {
+            Self::Connect => Reason::ConnectFailed,
+            Self::ConnectTimeout => Reason::ConnectTimeout,
+            Self::Closed => Reason::BackendReset,
+            Self::Invalid => Reason::BackendInvalid,
+            Self::HeadTimeout => Reason::ResponseHeadTimeout,
+        }
+    }
+
+    fn outcome(self) -> Outcome {
+        match self {
+            Self::Connect | Self::ConnectTimeout => Outcome::ConnectFailed,
+            Self::Closed => Outcome::Reset,
+            Self::Invalid => Outcome::Invalid,
+            Self::HeadTimeout => Outcome::Timeout,
+        }
+    }
+
+    fn is_timeout(self) -> bool {
+        matches!(self, Self::ConnectTimeout | Self::HeadTimeout)
+    }
+}
+
+/// What an event leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Pass the response on, then call [`Exchange::finish`].
+    Forward,
+    /// Call [`Exchange::next`] again; a response that is there is to be thrown away.
+    Retry,
+    /// Answer the client; the exchange is over.
+    Reply(Reason),
+}
+
+/// How a response that was passed on ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Whole.
+    Complete,
+    /// The backend broke it off.
+    Truncated,
+    /// The backend let it stop for too long.
+    BodyTimeout,
+    /// The client went, or took it too slowly; says nothing about the backend.
+    ClientLeft,
+}
+
+/// One request's life. See the [module](self).
+#[derive(Debug)]
+pub struct Exchange<H: PoolHandle> {
+    pool: H,
+    facts: Facts,
+    stage: Stage,
+    /// Held from the pick of a try to its end.
+    ticket: Option<Ticket>,
+    /// Counts as pending in the pool.
+    pending: bool,
+    tries: u32,
+    /// Tries that a connection gone stale cost are not counted, once.
+    healed: bool,
+    /// Endpoints that failed.
+    tried: Vec<EndpointId>,
+    /// The last one that was tried.
+    name: Option<Arc<str>>,
+    connect_within: Duration,
+    head_within: Duration,
+    /// The latest time that was told.
+    last_now: Instant,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// A ticket is there for the next try.
+    Ready { fresh: bool },
+    /// The try is on.
+    Trying { fresh: bool, since: Instant },
+    /// A response is being passed on.
+    Forwarding { status: u16 },
+    /// Nothing is held.
+    Over(Reason),
+}
+
+impl<H: PoolHandle> Exchange<H> {
+    /// Takes a request in, and picks an endpoint for it in the same breath.
+    ///
+    /// # Errors
+    /// [`Reason::TooManyPending`] when the pool has as many requests without a response as it may have.
+    pub fn begin(pool: H, facts: Facts, now: Instant) -> Result<Self, Reason> {
+        let (ticket, timeouts) = pool.with(|pool| {
+            pool.admit(now)?;
+            Ok((pool.pick(&[], now), pool.config().timeouts))
+        })?;
+        Ok(Self {
+            pool,
+            facts,
+            stage: Stage::Ready { fresh: false },
+            ticket,
+            pending: true,
+            tries: 0,
+            healed: false,
+            tried: Vec::new(),
+            name: None,
+            connect_within: timeouts.connect,
+            head_within: timeouts.response_head,
+            last_now: now,
+        })
+    }
+
+    /// Tries so far, healed ones not counted.
+    #[must_use]
+    pub fn tries(&self) -> u32 {
+        self.tries
+    }
+
+    /// By when the head of a response must be there.
+    #[must_use]
+    pub fn deadline(&self) -> Instant {
+        self.facts.deadline
+    }
+
+    /// What the configuration calls the backend of the last try.
+    #[must_use]
+    pub fn endpoint_name(&self) -> Option<&Arc<str>> {
+        match self.stage {
+            Stage::Ready { fresh: false } | Stage::Over(_) => self.name.as_ref(),
+            _ => self.ticket.as_ref().map(Ticket::name),
+        }
+    }
+
+    /// What to do: at the beginning, and after each [`Step::Retry`]. Asked again, it says the same.
+    pub fn next(&mut self, now: Instant) -> Next {
+        self.last_now = self.last_now.max(now);
+        let (fresh, since) = match self.stage {
+            Stage::Ready { fresh } => (fresh, now),
+            Stage::Trying { fresh, since } => (fresh, since),
+            Stage::Forwarding { .. } => return Next::Reply(Reason::Internal),
+            Stage::Over(reason) => return Next::Reply(reason),
+        };
+        if now >= self.facts.deadline {
+            let outcome = if fresh { Outcome::Stale } else { Outcome::Cancelled };
+            return Next::Reply(self.give_up(Reason::RequestTimeout, outcome, now));
+        }
+        let Some(ticket) = &self.ticket else {
+            return Next::Reply(self.give_up(Reason::NoHealthyBackend, Outcome::Cancelled, now));
+        };
+        let attempt = Attempt {
+            endpoint: ticket.endpoint(),
+            addr: ticket.addr(),
+            fresh,
+            connect_by: (since + self.connect_within).min(self.facts.deadline),
+            head_within: self.head_within,
+        };
+        if let Stage::Ready { fresh } = self.stage {
+            self.tries += u32::from(!fresh);
+            self.stage = Stage::Trying { fresh, since };
+        }
+        Next::Try(attempt)
+    }
+
+    /// Takes what came of the try that [`Exchange::next`] gave, and says what follows.
+    pub fn on(&mut self, event: Event, now: Instant) -> Step {
+        self.last_now = self.last_now.max(now);
+        match (self.stage, event) {
+            (Stage::Trying { since, .. }, Event::Failed(failure)) => self.on_failure(failure, since, now),
+            (Stage::Trying { .. }, Event::Response { status, sent }) => self.on_response(status, sent, now),
+            (Stage::Over(reason), _) => Step::Reply(reason),
+            (Stage::Forwarding { .. }, _) => Step::Forward,
+            // An event of no try: the caller did not ask `next`.
+            (Stage::Ready { .. }, _) => Step::Retry,
+        }
+    }
+
+    /// Ends the exchange: how the response that was passed on ended. Without one there is nothing to be
+    /// said about the endpoint, and `end` only ends.
+    pub fn finish(mut self, end: End, now: Instant) {
+        self.end(end, now);
+    }
+
+    fn on_failure(&mut self, failure: Failure, since: Instant, now: Instant) -> Step {
+        let Failure { kind, sent, reused } = failure;
+        let resend = may_resend(sent, self.facts.idempotent);
+        if reused && kind == FailureKind::Closed && !self.healed && resend {
+            self.healed = true;
+            self.stage = Stage::Ready { fresh: true };
+            return Step::Retry;
+        }
+        let late = now >= self.facts.deadline;
+        let outcome = if late && self.cut_short(kind, since, now) {
+            Outcome::Cancelled
+        } else {
+            kind.outcome()
+        };
+        let reason = if late && kind.is_timeout() { Reason::RequestTimeout } else { kind.reason() };
+        self.remember();
+        self.tried.extend(self.ticket.as_ref().map(Ticket::endpoint));
+        if !resend || late {
+            return Step::Reply(self.give_up(reason, outcome, now));
+        }
+        let (ticket, tries, tried) = (self.ticket.take(), self.tries, &self.tried);
+        let next = self.pool.with(|pool| {
+            if let Some(ticket) = ticket {
+                pool.finish(ticket, outcome, now);
+            }
+            if tries < pool.config().retry.tries { pool.pick_retry(tried, now) } else { None }
+        });
+        match next {
+            Some(ticket) => self.try_again(ticket),
+            None => Step::Reply(self.give_up(reason, outcome, now)),
+        }
+    }
+
+    fn on_response(&mut self, status: u16, sent: Sent, now: Instant) -> Step {
+        let resend = may_resend(sent, self.facts.idempotent) && now < self.facts.deadline;
+        let (tries, current) = (self.tries, self.ticket.as_ref().map(Ticket::endpoint));
+        let (ticket, tried, pending) = (&mut self.ticket, &mut self.tried, &mut self.pending);
+        let mut name = None;
+        let next = self.pool.with(|pool| {
+            let retry = &pool.config().retry;
+            if resend && tries < retry.tries && retry.on_status.contains(&status) {
+                // The answer that is there is kept until there is an endpoint to do better.
+                tried.extend(current);
+                if let Some(next) = pool.pick_retry(tried, now) {
+                    if let Some(ticket) = ticket.take() {
+                        name = Some(ticket.name().clone());
+                        pool.finish(ticket, response_outcome(status), now);
+                    }
+                    return Some(next);
+                }
+            }
+            if core::mem::take(pending) {
+                pool.settle();
+            }
+            None
+        });
+        match next {
+            Some(ticket) => {
+                self.name = name;
+                self.try_again(ticket)
+            }
+            None => {
+                self.stage = Stage::Forwarding { status };
+                Step::Forward
+            }
+        }
+    }
+
+    fn try_again(&mut self, ticket: Ticket) -> Step {
+        self.ticket = Some(ticket);
+        self.stage = Stage::Ready { fresh: false };
+        Step::Retry
+    }
+
+    /// Whether the deadline left a retry less than the time that a first try gets; then the endpoint is
+    /// not to blame for having used it up.
+    fn cut_short(&self, kind: FailureKind, since: Instant, now: Instant) -> bool {
+        let granted = match kind {
+            FailureKind::ConnectTimeout => self.connect_within,
+            _ => self.head_within,
+        };
+        kind.is_timeout() && self.tries > 1 && now.since(since) < granted
+    }
+
+    /// Keeps the name of the try that ends.
+    fn remember(&mut self) {
+        self.name = self.endpoint_name().or(self.name.as_ref()).cloned();
+    }
+
+    /// Gives back what is held, for an answer of the balancer itself.
+    fn give_up(&mut self, reason: Reason, outcome: Outcome, now: Instant) -> Reason {
+        self.remember();
+        self.release(outcome, now);
+        self.stage = Stage::Over(reason);
+        reason
+    }
+
+    fn end(&mut self, end: End, now: Instant) {
+        let outcome = match (self.stage, end) {
+            (Stage::Forwarding { .. }, End::Truncated) => Outcome::Reset,
+            (Stage::Forwarding { .. }, End::BodyTimeout) => Outcome::Timeout,
+            (Stage::Forwarding { status }, End::Complete) => response_outcome(status),
+            (Stage::Forwarding { status }, End::ClientLeft) if status >= 500 => Outcome::ServerError,
+            _ => Outcome::Cancelled,
+        };
+        self.release(outcome, now.max(self.last_now));
+        if !matches!(self.stage, Stage::Over(_)) {
+            self.stage = Stage::Over(Reason::ClientLeft);
+        }
+    }
+
+    fn release(&mut self, outcome: Outcome, now: Instant) {
+        let (ticket, pending) = (self.ticket.take(), core::mem::take(&mut self.pending));
+        if ticket.is_none() && !pending {
+            return;
+        }
+        self.pool.with(|pool| {
+            if let Some(ticket) = ticket {
+                pool.finish(ticket, outcome, now);
+            }
+            if pending {
+                pool.settle();
+            }
+        });
+    }
+}
+
+fn response_outcome(status: u16) -> Outcome {
+    if (500..600).contains(&status) { Outcome::ServerError } else { Outcome::Success }
+}
+
+/// The client is gone.
+impl<H: PoolHandle> Drop for Exchange<H> {
+    fn drop(&mut self) {
+        self.end(End::ClientLeft, self.last_now);
+    }
+}

@@ -1,0 +1,253 @@
+//! Retries: what may be tried again, and how often a pool allows it.
+
+use crate::{
+    config::Retry,
+    limits::RETRY_BUDGET_WINDOW_SECONDS,
+    time::{Instant, nanos},
+};
+
+/// Whether sending a request twice means no more than sending it once (RFC 9110, section 9.2.2).
+/// Methods are case-sensitive.
+#[must_use]
+pub fn is_idempotent(method: &str) -> bool {
+    matches!(method, "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE" | "TRACE")
+}
+
+/// How much of a request had gone out to a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// Not a byte: the backend cannot have acted on it.
+    Nothing,
+    /// Bytes went out, but none of the client's body was consumed: all of it can be sent again.
+    Head,
+    /// Part of the client's body was consumed and is gone.
+    Body,
+}
+
+/// Whether a request that got this far may be sent again.
+#[must_use]
+pub fn may_resend(sent: Sent, idempotent: bool) -> bool {
+    match sent {
+        Sent::Nothing => true,
+        Sent::Head => idempotent,
+        Sent::Body => false,
+    }
+}
+
+const WINDOW: usize = RETRY_BUDGET_WINDOW_SECONDS as usize;
+const NANOS_PER_SECOND: u64 = 1_000_000_000;
+/// What a retry costs, in the unit of the deposits: a request pays in `budget_percent`.
+const RETRY_COST: u64 = 100;
+
+/// How many retries a pool may make: a share of its requests and a small floor.
+///
+/// Two integer token buckets. Each request pays in `budget_percent` hundredths of a retry, which can be
+/// used within ten seconds (the leaky bucket of Finagle's `RetryBudget`, counted by whole seconds); the
+/// floor pays in `budget_floor` retries a second and saves up those of ten seconds. Over any time,
+/// retries are therefore at most `percent` of the requests in it and the ten seconds before, and `floor`
+/// for each second in it and ten more. In a total outage, load grows by the percentage and no more.
+#[derive(Clone, Debug)]
+pub struct RetryBudget {
+    /// Hundredths of a retry by the second in which they were paid in.
+    paid_in: [u64; WINDOW],
+    /// The second of the newest cell.
+    second: u64,
+    /// Billionths of a retry that the floor has saved up.
+    floor: u64,
+    /// Until when the floor has been counted.
+    counted: Instant,
+}
+
+impl RetryBudget {
+    /// A budget with no requests yet and a full floor.
+    #[must_use]
+    pub fn new(config: &Retry, now: Instant) -> Self {
+        let second = now.as_nanos() / NANOS_PER_SECOND;
+        Self { paid_in: [0; WINDOW], second, floor: floor_max(config), counted: now }
+    }
+
+    /// Pays in for a request.
+    pub fn deposit(&mut self, config: &Retry, now: Instant) {
+        self.advance(now);
+        let cell = &mut self.paid_in[(self.second % WINDOW as u64) as usize];
+        *cell = cell.saturating_add(config.budget_percent.into());
+    }
+
+    /// Whether [`RetryBudget::withdraw`] would succeed.
+    #[must_use]
+    pub fn allows(&mut self, config: &Retry, now: Instant) -> bool {
+        self.advance(now);
+        self.count_floor(config, now);
+        self.floor >= NANOS_PER_SECOND || self.paid_in_total() >= RETRY_COST
+    }
+
+    /// Pays for a retry; gives whether there was enough. What expires first is used first, the floor
+    /// last.
+    #[must_use]
+    pub fn withdraw(&mut self, config: &Retry, now: Instant) -> bool {
+        self.advance(now);
+        self.count_floor(config, now);
+        if self.paid_in_total() >= RETRY_COST {
+            self.take_oldest();
+            return true;
+        }
+        let enough = self.floor >= NANOS_PER_SECOND;
+        if enough {
+            self.floor -= NANOS_PER_SECOND;
+        }
+        enough
+    }
+
+    fn paid_in_total(&self) -> u64 {
+        self.paid_in.iter().fold(0, |sum, &cell| sum.saturating_add(cell))
+    }
+
+    fn take_oldest(&mut self) {
+        let mut due = RETRY_COST;
+        for age in (0..WINDOW as u64).rev() {
+            // The second may be younger than the window; then those cells are empty.
+            let cell = &mut self.paid_in[((self.second + WINDOW as u64 - age) % WINDOW as u64) as usize];
+            let taken = due.min(*cell);
+            *cell -= taken;
+            due -= taken;
+        }
+    }
+
+    /// Empties the cells of the seconds that have begun since. Time that goes backwards stands still.
+    fn advance(&mut self, now: Instant) {
+        let second = now.as_nanos() / NANOS_PER_SECOND;
+        if second <= self.second {
+            return;
+        }
+        for begun in (self.second + 1..=second).take(WINDOW) {
+            self.paid_in[(begun % WINDOW as u64) as usize] = 0;
+        }
+        self.second = second;
+    }
+
+    fn count_floor(&mut self, config: &Retry, now: Instant) {
+        let gained = nanos(now.since(self.counted)).saturating_mul(config.budget_floor.into());
+        self.counted = self.counted.max(now);
+        self.floor = self.floor.saturating_add(gained).min(floor_max(config));
+    }
+}
+
+fn floor_max(config: &Retry) -> u64 {
+    u64::from(config.budget_floor).saturating_mul(RETRY_BUDGET_WINDOW_SECONDS * NANOS_PER_SECOND)
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::{collections::VecDeque, vec::Vec};
+
+    use proptest::prelude::*;
+    use rstest::rstest;
+
+    use super::*;
+    use crate::time::Duration;
+
+    fn config(budget_percent: u32, budget_floor: u32) -> Retry {
+        Retry { budget_percent, budget_floor, ..Retry::default() }
+    }
+
+    #[rstest]
+    #[case("GET", true)]
+    #[case("PUT", true)]
+    #[case("POST", false)]
+    #[case("PATCH", false)]
+    #[case("CONNECT", false)]
+    #[case("get", false)]
+    #[case("", false)]
+    fn idempotent_methods(#[case] method: &str, #[case] idempotent: bool) {
+        assert_eq!(is_idempotent(method), idempotent);
+    }
+
+    #[rstest]
+    #[case(Sent::Nothing, false, true)]
+    #[case(Sent::Head, false, false)]
+    #[case(Sent::Head, true, true)]
+    #[case(Sent::Body, true, false)]
+    fn what_may_be_sent_again(#[case] sent: Sent, #[case] idempotent: bool, #[case] may: bool) {
+        assert_eq!(may_resend(sent, idempotent), may);
+    }
+
+    #[test]
+    fn a_total_outage_grows_the_load_by_the_percentage() {
+        let config = config(20, 0);
+        let mut budget = RetryBudget::new(&config, Instant::ZERO);
+        let mut retries = 0;
+        for request in 0..10_000u64 {
+            let now = Instant::ZERO + Duration::from_millis(request * 10);
+            budget.deposit(&config, now);
+            retries += u32::from(budget.withdraw(&config, now));
+        }
+        assert_eq!(retries, 2000);
+    }
+
+    #[test]
+    fn the_floor_holds_without_traffic() {
+        let config = config(20, 3);
+        let mut budget = RetryBudget::new(&config, Instant::ZERO);
+        let mut take = |second: u64| {
+            let now = Instant::ZERO + Duration::from_secs(second);
+            (0..1000).filter(|_| budget.allows(&config, now) && budget.withdraw(&config, now)).count()
+        };
+        assert_eq!([0, 0, 1, 2, 7, 100].map(&mut take), [30, 0, 3, 3, 15, 30]);
+    }
+
+    #[derive(Clone, Copy, Debug)]
+    enum Op {
+        Wait(u64),
+        Request,
+        Retry,
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        prop_oneof![
+            1 => (0u64..3_000_000_000).prop_map(Op::Wait),
+            3 => Just(Op::Request),
+            3 => Just(Op::Retry)
+        ]
+    }
+
+    proptest! {
+        /// Oracle: every hundredth of a retry as an entry of a queue, and the floor as a fraction.
+        #[test]
+        fn equals_a_queue_of_tokens(
+            ops in prop::collection::vec(op(), 0..300), percent in 0u32..=100, floor in 0u32..4,
+        ) {
+            let config = config(percent, floor);
+            let mut budget = RetryBudget::new(&config, Instant::ZERO);
+            let mut tokens: VecDeque<u64> = VecDeque::new();
+            let floor_max = u128::from(floor) * 10_000_000_000;
+            let (mut now, mut saved) = (0u64, floor_max);
+            for op in ops {
+                let at = Instant::from_nanos(now);
+                match op {
+                    Op::Wait(nanos) => {
+                        now += nanos;
+                        saved = (saved + u128::from(nanos) * u128::from(floor)).min(floor_max);
+                    }
+                    Op::Request => {
+                        budget.deposit(&config, at);
+                        tokens.extend((0..percent).map(|_| now / NANOS_PER_SECOND));
+                    }
+                    Op::Retry => {
+                        tokens.retain(|paid_in| now / NANOS_PER_SECOND - paid_in < 10);
+                        let expected = if tokens.len() >= 100 {
+                            let _: Vec<u64> = tokens.drain(..100).collect();
+                            true
+                        } else if saved >= 1_000_000_000 {
+                            saved -= 1_000_000_000;
+                            true
+                        } else {
+                            false
+                        };
+                        prop_assert_eq!(budget.allows(&config, at), expected);
+                        prop_assert_eq!(budget.withdraw(&config, at), expected);
+                    }
+                }
+            }
+        }
+    }
+}
