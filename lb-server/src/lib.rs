@@ -1,1 +1,3 @@
-//!
+//! The server around lb-core: sockets, HTTP and logs.
+
+pub mod framing;
