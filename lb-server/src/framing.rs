@@ -17,7 +17,7 @@ mod tests;
 use lb_core::reason::Reason;
 
 use line::{Flaw, Next};
-use syntax::{Fault, malformed};
+use syntax::{Fault, Field, malformed};
 
 /// Most empty lines that are skipped before a request line (RFC 9112, 2.2).
 const EMPTY_LINES_MAX: u8 = 4;
@@ -301,7 +301,7 @@ impl Framing {
     }
 
     fn accept_field(&mut self, line: &[u8]) -> Result<(), Fault> {
-        let Some((name, value)) = syntax::field(line, true)? else { return Ok(()) };
+        let Some(Field { name, value }) = syntax::field(line, true)? else { return Ok(()) };
         self.count_field()?;
         match framing_field(name) {
             None => Ok(()),
@@ -365,7 +365,7 @@ impl Framing {
     }
 
     fn accept_trailer(&mut self, line: &[u8]) -> Result<(), Fault> {
-        let Some((name, _)) = syntax::field(line, true)? else { return Ok(()) };
+        let Some(Field { name, .. }) = syntax::field(line, true)? else { return Ok(()) };
         self.count_field()?;
         match framing_field(name) {
             None => Ok(()),

@@ -168,14 +168,23 @@ pub(super) fn check_host(value: &[u8]) -> Result<(), Fault> {
     }
 }
 
+/// A field line in its parts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Field<'a> {
+    pub(super) name: &'a [u8],
+    pub(super) value: &'a [u8],
+}
+
 /// Reads `name: value`, the value without the whitespace around it.
-pub(super) fn field(line: &[u8], ended: bool) -> Result<Option<(&[u8], &[u8])>, Fault> {
+pub(super) fn field(line: &[u8], ended: bool) -> Result<Option<Field<'_>>, Fault> {
     let end = run(&line[..line.len().min(FIELD_NAME_BYTES_MAX + 1)], TOKEN);
     if end > FIELD_NAME_BYTES_MAX {
         return Err(Fault::new(Reason::HeadTooLarge, "field name too long"));
     }
     match line.get(end) {
-        Some(b':') if end > 0 => Ok(ended.then(|| (&line[..end], line[end + 1..].trim_ascii()))),
+        Some(b':') if end > 0 => {
+            Ok(ended.then(|| Field { name: &line[..end], value: line[end + 1..].trim_ascii() }))
+        }
         Some(b':') => malformed("empty field name"),
         Some(b' ' | b'\t') if end == 0 => malformed("folded field line"),
         Some(b' ' | b'\t') => malformed("whitespace before a field's colon"),
