@@ -303,21 +303,20 @@ impl Framing {
     fn accept_field(&mut self, line: &[u8]) -> Result<(), Fault> {
         let Some(Field { name, value }) = syntax::field(line, true)? else { return Ok(()) };
         self.count_field()?;
-        match framing_field(name) {
-            None => Ok(()),
-            Some(FramingField::Host) if self.has_host => malformed("more than one Host"),
-            Some(FramingField::Host) => {
+        let Some(field) = framing_field(name) else { return Ok(()) };
+        let value = value.trim_ascii();
+        match field {
+            FramingField::Host if self.has_host => malformed("more than one Host"),
+            FramingField::Host => {
                 self.has_host = true;
                 syntax::check_host(value)
             }
-            Some(FramingField::ContentLength) if self.length.is_some() => {
-                malformed("more than one Content-Length")
-            }
-            Some(FramingField::ContentLength) => {
+            FramingField::ContentLength if self.length.is_some() => malformed("more than one Content-Length"),
+            FramingField::ContentLength => {
                 self.length = Some(syntax::content_length(value)?);
                 self.check_single_framing()
             }
-            Some(FramingField::TransferEncoding) => {
+            FramingField::TransferEncoding => {
                 if !self.is_11 {
                     return malformed("Transfer-Encoding on HTTP/1.0");
                 }

@@ -80,20 +80,23 @@ fn find_control(text: &[u8], from: usize) -> Option<usize> {
 
 /// The place of the first control byte, HTAB among them, eight bytes at a time.
 fn candidate(text: &[u8]) -> Option<usize> {
-    const ONES: u64 = u64::from_ne_bytes([1; 8]);
     let (words, rest) = text.as_chunks::<8>();
     for (index, word) in words.iter().enumerate() {
-        let word = u64::from_le_bytes(*word);
-        let delete = word ^ (ONES * 0x7f);
-        // A borrow makes false marks only above a true one, so that the lowest mark is always right.
-        let below_space = word.wrapping_sub(ONES * 0x20) & !word;
-        let is_delete = delete.wrapping_sub(ONES) & !delete;
-        let marks = (below_space | is_delete) & (ONES * 0x80);
+        let marks = control_marks(u64::from_le_bytes(*word));
         if marks != 0 {
             return Some(index * 8 + marks.trailing_zeros() as usize / 8);
         }
     }
     rest.iter().position(u8::is_ascii_control).map(|at| words.len() * 8 + at)
+}
+
+/// The top bit of each byte that is a control byte. A borrow may add marks above a true one, so that only
+/// the lowest is to be believed.
+const fn control_marks(word: u64) -> u64 {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    let below_space = word.wrapping_sub(ONES * 0x20);
+    let delete = (word ^ (ONES * 0x7f)).wrapping_sub(ONES);
+    (below_space | delete) & !word & (ONES * 0x80)
 }
 
 #[cfg(test)]

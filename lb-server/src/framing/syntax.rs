@@ -175,16 +175,14 @@ pub(super) struct Field<'a> {
     pub(super) value: &'a [u8],
 }
 
-/// Reads `name: value`, the value without the whitespace around it.
+/// Reads `name: value`, the value with the whitespace around it.
 pub(super) fn field(line: &[u8], ended: bool) -> Result<Option<Field<'_>>, Fault> {
     let end = run(&line[..line.len().min(FIELD_NAME_BYTES_MAX + 1)], TOKEN);
     if end > FIELD_NAME_BYTES_MAX {
         return Err(Fault::new(Reason::HeadTooLarge, "field name too long"));
     }
     match line.get(end) {
-        Some(b':') if end > 0 => {
-            Ok(ended.then(|| Field { name: &line[..end], value: line[end + 1..].trim_ascii() }))
-        }
+        Some(b':') if end > 0 => Ok(ended.then(|| Field { name: &line[..end], value: &line[end + 1..] })),
         Some(b':') => malformed("empty field name"),
         Some(b' ' | b'\t') if end == 0 => malformed("folded field line"),
         Some(b' ' | b'\t') => malformed("whitespace before a field's colon"),
