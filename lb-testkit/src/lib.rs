@@ -1,1 +1,43 @@
+//! Mock backends, a raw client and the chapter suites of a course on load balancers, for any crate's
+//! tests and for any balancer.
 //!
+//! - [`Backend`]: a small HTTP/1.1 server that answers as the course says, misbehaves on demand
+//!   ([`Behaviour`]) and records what arrived ([`Recorded`]).
+//! - [`RawClient`]: bytes out, heads and bodies in, each wait under a deadline.
+//! - [`Port`]: a port that is ours and refuses connections, or that a backend comes back to.
+//! - [`course`]: the chapters as lists of black-box cases that judge any balancer.
+//!
+//! Both ends speak HTTP through this crate's own few hundred lines instead of a library: a test double
+//! that shares its parser with the program under test would share its defects, and a library hides
+//! what tests must see and do (the case and order of fields, half a head, a reset in a body).
+//!
+//! Nothing here panics on what a peer sends, and every wait ends: with `io::ErrorKind::TimedOut` and a
+//! message that says what was waited for.
+
+pub mod backend;
+mod behaviour;
+pub mod course;
+mod digest;
+mod message;
+mod port;
+mod raw_client;
+mod record;
+mod wire;
+
+pub use backend::{Backend, Builder};
+pub use behaviour::{Behaviour, Content, End, Framing, Gate, OnAccept};
+pub use digest::{Digest, pattern};
+pub use message::{Body, BodyEnd, Head, Headers};
+pub use port::Port;
+pub use raw_client::{RawClient, Response};
+pub use record::{Connections, Recorded};
+
+use std::time::Duration;
+
+/// How long a wait may take before it counts as failed: far longer than anything takes on a busy
+/// machine, so that only a defect runs into it.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+pub(crate) fn overdue(what: impl std::fmt::Display) -> std::io::Error {
+    std::io::Error::new(std::io::ErrorKind::TimedOut, format!("waited in vain for {what}"))
+}
