@@ -22,7 +22,10 @@
 extern crate alloc;
 
 pub mod config;
+pub mod hash;
+pub mod host;
 pub mod limits;
+pub mod path;
 pub mod prng;
 pub mod reason;
 pub mod request;

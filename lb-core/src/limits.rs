@@ -18,3 +18,5 @@ pub const RATE_LIMIT_KEYS_MAX: usize = 1 << 17;
 pub const CONFIG_BYTES_MAX: usize = 64 << 20;
 /// Problems that are reported of one file; the rest is counted.
 pub const PROBLEMS_MAX: usize = 100;
+/// Longest host, in bytes (RFC 1035, section 2.3.4: 253 as text, with room for a literal's brackets).
+pub const HOST_BYTES_MAX: usize = 255;
