@@ -27,6 +27,8 @@ pub mod host;
 pub mod limits;
 pub mod path;
 pub mod prng;
+pub mod query;
 pub mod reason;
 pub mod request;
+pub mod rewrite;
 pub mod time;
