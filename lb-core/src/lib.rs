@@ -21,9 +21,12 @@
 
 extern crate alloc;
 
+pub mod client_addr;
 pub mod config;
 pub mod hash;
 pub mod host;
+pub mod ip_set;
+pub mod limiter;
 pub mod limits;
 pub mod path;
 pub mod prng;
