@@ -21,17 +21,26 @@
 
 extern crate alloc;
 
+pub mod client_addr;
 pub mod config;
 pub mod exchange;
 pub mod health;
 pub mod limits;
 pub mod outlier;
 pub mod pool;
+pub mod hash;
+pub mod host;
+pub mod ip_set;
+pub mod limiter;
+pub mod limits;
+pub mod path;
 pub mod prng;
+pub mod query;
 pub mod reason;
 pub mod reload;
 pub mod request;
 pub mod retry;
 mod select;
 mod slow_start;
+pub mod rewrite;
 pub mod time;

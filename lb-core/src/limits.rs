@@ -40,3 +40,5 @@ pub const ENDPOINTS_PER_POOL_MAX: usize = 131_072;
 pub const TRANSITIONS_MAX: usize = 4096;
 /// How long what requests pay into a retry budget, and what its floor saves up, can be used, in seconds.
 pub const RETRY_BUDGET_WINDOW_SECONDS: u64 = 10;
+/// Longest host, in bytes (RFC 1035, section 2.3.4: 253 as text, with room for a literal's brackets).
+pub const HOST_BYTES_MAX: usize = 255;

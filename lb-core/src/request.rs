@@ -28,6 +28,13 @@ impl<N: AsRef<str>, V: AsRef<[u8]>> Headers for [(N, V)] {
     }
 }
 
+/// So that a slice, which has no size that is known, can stand behind `&dyn Headers`.
+impl<H: Headers + ?Sized> Headers for &H {
+    fn visit(&self, name: &str, visit: &mut dyn FnMut(&[u8])) {
+        (**self).visit(name, visit);
+    }
+}
+
 /// What a decision is taken on. Nothing in it is owned, and nothing in it is normalised: that is the
 /// core's work.
 #[derive(Clone, Copy)]
