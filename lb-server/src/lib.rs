@@ -25,6 +25,3 @@ mod worker;
 
 pub use observer::Observer;
 pub use server::{Options, Server, Shutdown, StartError};
-//! The server around lb-core: sockets, HTTP and logs.
-
-pub mod framing;
