@@ -21,7 +21,12 @@ mod tests;
 mod ticket;
 mod transition;
 
-use alloc::{collections::BTreeSet, sync::Arc, vec::Vec};
+use alloc::{
+    collections::BTreeSet,
+    string::{String, ToString},
+    sync::Arc,
+    vec::Vec,
+};
 use core::net::SocketAddr;
 
 use self::{
@@ -233,6 +238,18 @@ impl Pool {
         if self.stale || now >= self.next_change {
             self.refresh(now);
         }
+    }
+
+    /// Whether [`Pool::poll_transition`] has something to give.
+    #[must_use]
+    pub fn has_transitions(&self) -> bool {
+        !self.transitions.is_empty()
+    }
+
+    /// What a Host field calls this endpoint: its backend's address as written. None once it is gone.
+    #[must_use]
+    pub fn authority(&self, endpoint: EndpointId) -> Option<String> {
+        self.slab.get(endpoint).map(|member| member.written.to_string())
     }
 
     /// The oldest change that was not told yet.

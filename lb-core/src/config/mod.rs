@@ -23,6 +23,7 @@ mod tests;
 
 use alloc::{collections::BTreeMap, format, string::String, vec::Vec};
 use core::{
+    fmt,
     net::{IpAddr, SocketAddr},
     ops::Deref,
     time::Duration,
@@ -268,6 +269,16 @@ pub enum BackendAddress {
     },
 }
 
+/// As written: `10.0.0.1:80`, `[::1]:80`, `host:80`.
+impl fmt::Display for BackendAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(address) => address.fmt(f),
+            Self::Name { host, port } => write!(f, "{host}:{port}"),
+        }
+    }
+}
+
 /// What an operator wants of a backend: `state`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AdminState {
@@ -426,8 +437,9 @@ impl Default for Retry {
 pub struct Route {
     /// Unique; default `route-N` with its place in the file, from 1.
     pub name: String,
-    /// For the whole request, all tries included, up to the head of the response; default 60 s.
-    pub timeout: Duration,
+    /// For the whole request, all tries and both bodies included. Without one, all tries together have
+    /// 60 s to bring the head of a response, and bodies may flow for as long as they move.
+    pub timeout: Option<Duration>,
     /// `match`; all conditions must hold; none matches everything.
     pub matches: Match,
     /// The name of a pool.
@@ -449,7 +461,7 @@ impl Route {
         let pool = pool.into();
         Self {
             name: pool.clone(),
-            timeout: Duration::from_secs(60),
+            timeout: None,
             matches: Match::default(),
             pool,
             firewall: Firewall::default(),

@@ -1,6 +1,9 @@
 //! Active checks: when they are due and what their results do.
 
-use alloc::sync::Arc;
+use alloc::{
+    string::{String, ToString},
+    sync::Arc,
+};
 use core::net::SocketAddr;
 
 use super::{Change, EndpointId, Pool};
@@ -20,6 +23,8 @@ pub struct Check {
     pub addr: SocketAddr,
     /// What the configuration calls the backend.
     pub name: Arc<str>,
+    /// The backend's address as written, for the Host field.
+    pub authority: String,
 }
 
 impl Pool {
@@ -31,7 +36,12 @@ impl Pool {
             if let Some(member) = self.slab.get_mut(id) {
                 member.check_due = None;
                 member.checking = Some(now);
-                return Some(Check { endpoint: id, addr: member.addr, name: member.name.clone() });
+                return Some(Check {
+                    endpoint: id,
+                    addr: member.addr,
+                    name: member.name.clone(),
+                    authority: member.written.to_string(),
+                });
             }
         }
     }

@@ -86,6 +86,10 @@ impl Slab {
         self.members.get_mut(slot as usize)?.as_mut()
     }
 
+    pub(super) fn get(&self, id: EndpointId) -> Option<&Member> {
+        self.at(id.slot).filter(|member| member.id == id)
+    }
+
     pub(super) fn get_mut(&mut self, id: EndpointId) -> Option<&mut Member> {
         self.at_mut(id.slot).filter(|member| member.id == id)
     }

@@ -83,6 +83,10 @@ impl Transitions {
         self.queue.push_back(transition);
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
     pub(super) fn pop(&mut self) -> Option<Transition> {
         self.queue.pop_front()
     }

@@ -23,7 +23,7 @@ pub(super) fn route(mut table: Table<'_>, index: usize) -> Route {
     if let Some(node) = table.required("pool", r#"the name of a pool, such as pool = "mango""#) {
         route.pool = node.string("the name of a pool").unwrap_or_default();
     }
-    table.set("timeout", &mut route.timeout, |node| node.duration(&bounds::TIMEOUT));
+    table.set("timeout", &mut route.timeout, |node| node.duration(&bounds::TIMEOUT).map(Some));
     table.set("firewall", &mut route.firewall, firewall);
     table.set("rate_limit", &mut route.rate_limit, |node| Some(rate_limit(node)));
     table.set("request", &mut route.request, request);

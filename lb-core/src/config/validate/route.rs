@@ -60,7 +60,9 @@ fn pool(report: &Report, path: &Path, config: &Config, route: &Route) {
 
 fn route(report: &Report, path: &Path, route: &Route) {
     matches(report, &path.name("match"), &route.matches);
-    duration(report, &path.name("timeout"), route.timeout, &bounds::TIMEOUT);
+    if let Some(timeout) = route.timeout {
+        duration(report, &path.name("timeout"), timeout, &bounds::TIMEOUT);
+    }
     firewall(report, &path.name("firewall"), &route.firewall);
     if let Some(limit) = &route.rate_limit {
         rate_limit(report, &path.name("rate_limit"), limit);
