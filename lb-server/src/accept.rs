@@ -63,8 +63,12 @@ pub(crate) struct Acceptor {
 impl Acceptor {
     /// Begins to accept; on the control thread.
     pub(crate) fn start(bound: Bound, workers: &Rc<Vec<WorkerHandle>>) -> io::Result<Self> {
+        // SAFETY: a TcpListener owns its descriptor, gives out always the same one, and closes it only
+        // when it is dropped, which `AsyncFd` does after it has deregistered it.
+        #[allow(unsafe_code)]
+        let listener = unsafe { AsyncFd::register(bound.listener)? };
         let dealer = Rc::new(Dealer {
-            listener: AsyncFd::new(bound.listener)?,
+            listener,
             state: RefCell::new(bound.state),
             workers: Rc::clone(workers),
             turn: Cell::new(0),

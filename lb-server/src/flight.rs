@@ -2,7 +2,6 @@
 
 use std::{borrow::Cow, net::IpAddr, rc::Rc, sync::Arc, time::SystemTime};
 
-use bytes::Bytes;
 use http::{HeaderValue, Method, Response, Uri, Version, header, request};
 use hyper::body::Incoming;
 use lb_core::{
@@ -10,7 +9,6 @@ use lb_core::{
     config,
     exchange::{End, Exchange, Sent},
     plan::RouteId,
-    pool::EndpointName,
     reason::Reason,
     time::{Duration, Instant},
 };
@@ -61,7 +59,7 @@ pub(crate) struct Flight {
     pub(crate) connection: Option<Connection>,
     pub(crate) response_bytes: u64,
     seen: Seen,
-    backend: Option<EndpointName>,
+    backend: Option<Arc<str>>,
     tries: u32,
     head_after: Option<Duration>,
     status: u16,
@@ -89,9 +87,9 @@ impl Flight {
         front.begin(parts.version, closes);
         let worker = &front.worker;
         let peer = front.peer.ip().to_canonical();
-        let trusted = config::contains(&front.listener.config.trusted_proxies, peer);
+        let trusted = front.listener.trusted.contains(peer);
         let client = if trusted {
-            client_addr(peer, &front.listener.config.trusted_proxies, &Fields(headers))
+            client_addr(peer, &front.listener.trusted, &Fields(headers))
         } else {
             peer
         };
@@ -231,13 +229,23 @@ impl Flight {
         self.end(end);
     }
 
+    pub(crate) fn pool(&self) -> Option<&SharedPool> {
+        let snapshot = &self.snapshot;
+        self.route.map(|route| snapshot.pool(snapshot.plan.route(route).pool))
+    }
+
+    /// The configuration of the route's pool.
+    pub(crate) fn pool_config(&self) -> Option<&config::Pool> {
+        let plan = &self.snapshot.plan;
+        self.route.map(|route| &plan.pool(plan.route(route).pool).config)
+    }
+
     fn keep_connection(&mut self) {
-        let (Some(connection), Some(route)) = (self.connection.take(), self.route) else { return };
+        let Some(connection) = self.connection.take() else { return };
         if self.body.as_ref().is_some_and(|body| !body.has_ended()) {
             return; // the backend answered before it had the whole request
         }
-        let plan = &self.snapshot.plan;
-        let pool = &plan.pool(plan.route(route).pool).config;
+        let Some(pool) = self.pool_config() else { return };
         let until = self.now() + pool.timeouts.keep_alive;
         self.worker().idle.put(connection, pool.limits.idle_connections, until);
     }
@@ -302,5 +310,3 @@ impl Drop for Flight {
     }
 }
 
-/// The bytes of an answer of the balancer's own.
-pub(crate) type OwnBody = Bytes;

@@ -8,9 +8,10 @@ use http_body_util::Empty;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use lb_core::{
-    config::{HealthCheck, StatusRange},
+    config::HealthCheck,
     exchange::PoolHandle,
-    pool::{Check, CheckFailure},
+    health::{self, CheckFailure},
+    pool::Check,
 };
 use tokio::{
     net::{TcpStream, lookup_host},
@@ -59,15 +60,10 @@ async fn run_check(pool: SharedPool, config: HealthCheck, check: Check, clock: C
     let result = match tokio::time::timeout(config.timeout, ask(&config, &check)).await {
         Err(_) => Err(CheckFailure::Timeout),
         Ok(Err(failure)) => Err(failure),
-        Ok(Ok(status)) if is_expected(&config.expect_status, status) => Ok(()),
-        Ok(Ok(status)) => Err(CheckFailure::Status(status)),
+        Ok(Ok(status)) => health::judge(&config, status),
     };
     pool.with(|state| state.on_check(check.endpoint, result, clock.now()));
     pool.changed.notify_one();
-}
-
-fn is_expected(expected: &[StatusRange], status: u16) -> bool {
-    expected.iter().any(|range| (range.first..=range.last).contains(&status))
 }
 
 /// One check on a connection of its own: the status that came.

@@ -12,7 +12,9 @@ use std::{borrow::Cow, future::poll_fn, pin::pin, rc::Rc, task::Poll};
 use http::{HeaderMap, Method, Request, Response, Uri, header, request, uri::PathAndQuery};
 use hyper::body::{Body, Incoming};
 use lb_core::{
-    exchange::{Attempt, Event, Exchange, Facts, Failure, FailureKind, Next, Sent, Step, is_idempotent},
+    exchange::{
+        Attempt, Event, Exchange, Facts, Failure, FailureKind, Next, PoolHandle, Sent, Step, is_idempotent,
+    },
     plan::{Decision, RouteId},
     reason::Reason,
     request::RequestView,
@@ -22,7 +24,7 @@ use lb_core::{
 
 use crate::{
     flight::{Flight, Refused},
-    forwarded,
+    forwarded::{self, Fields},
     front::Front,
     interim::Interim,
     request_body::{BodyReader, RequestBody},
@@ -53,7 +55,8 @@ async fn journey(
     parts: request::Parts,
     body: Incoming,
 ) -> Result<Response<Incoming>, Refused> {
-    let (route, path) = judge(flight, &parts, &body)?;
+    let fields = Fields(&parts.headers);
+    let (route, path) = judge(flight, &parts, &fields, &body)?;
     let mut outgoing = Outgoing::prepare(flight, route, path, &parts)?;
     outgoing.take_headers(flight, route, parts.headers);
     if !body.is_end_stream() {
@@ -62,7 +65,8 @@ async fn journey(
     }
     begin_exchange(flight, route, &outgoing.method)?;
     loop {
-        let attempt = match flight.exchange_mut()?.next(flight.now()) {
+        let now = flight.now();
+        let attempt = match flight.exchange_mut()?.next(now) {
             Next::Try(attempt) => attempt,
             Next::Reply(reason) => return Err(reason.into()),
         };
@@ -89,16 +93,16 @@ async fn journey(
 fn judge<'a>(
     flight: &mut Flight,
     parts: &'a request::Parts,
+    fields: &'a Fields<'a>,
     body: &Incoming,
 ) -> Result<(RouteId, Cow<'a, str>), Refused> {
     let snapshot = flight.snapshot.clone();
-    let headers = forwarded::Fields(&parts.headers);
     let view = RequestView {
         method: parts.method.as_str(),
         authority: forwarded::authority(parts),
         path: parts.uri.path(),
         query: parts.uri.query(),
-        headers: &headers,
+        headers: fields,
         client: flight.client,
     };
     let (route, path) = match snapshot.plan.decide(&view) {
@@ -182,13 +186,15 @@ impl Outgoing {
         self.headers = headers;
     }
 
-    fn request(&self, attempt: &Attempt, body: BodyReader) -> Request<BodyReader> {
+    fn request(&self, flight: &Flight, attempt: &Attempt, body: BodyReader) -> Request<BodyReader> {
         let mut request = Request::new(body);
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.uri.clone();
         *request.headers_mut() = self.headers.clone();
         if self.host_of_backend {
-            forwarded::set_host(request.headers_mut(), &attempt.authority);
+            let authority = flight.pool().and_then(|pool| pool.with(|state| state.authority(attempt.endpoint)));
+            let authority = authority.unwrap_or_else(|| attempt.addr.to_string());
+            forwarded::set_host(request.headers_mut(), &authority);
         }
         request
     }
@@ -219,7 +225,7 @@ async fn try_once(
 ) -> Result<Response<Incoming>, Failed> {
     let mut connection = connect(flight, attempt, !is_idempotent(outgoing.method.as_str())).await?;
     let reader = flight.body.as_ref().map_or_else(BodyReader::empty, RequestBody::reader);
-    let mut request = outgoing.request(attempt, reader);
+    let mut request = outgoing.request(flight, attempt, reader);
     let interim = Interim::listen(&mut request, flight.body.clone());
     let response = {
         let sending = pin!(connection.sender.try_send_request(request));
@@ -279,7 +285,7 @@ where
 {
     let timer = &flight.front.request_timer;
     let due = |since: lb_core::time::Instant| {
-        let due = since + attempt.response_head;
+        let due = since + attempt.head_within;
         flight.deadline.map_or(due, |deadline| due.min(deadline))
     };
     timer.set(due(flight.now()));

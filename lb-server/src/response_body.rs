@@ -4,6 +4,7 @@ use std::{
     fmt,
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -64,7 +65,7 @@ impl ResponseBody {
         let now = flight.now();
         if !self.waiting {
             self.waiting = true;
-            let idle = flight.body_idle().unwrap_or_default();
+            let idle = flight.pool_config().map_or(Duration::ZERO, |pool| pool.timeouts.body_idle);
             let due = now + idle;
             timer.set(flight.deadline.map_or(due, |deadline| due.min(deadline)));
         }

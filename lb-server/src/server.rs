@@ -14,6 +14,7 @@ use std::{
 use arc_swap::ArcSwap;
 use lb_core::{
     config::{self, Valid},
+    ip_set::IpSet,
     prng::Prng,
     time::Duration,
 };
@@ -93,6 +94,8 @@ enum Command {
 /// A listener's configuration and what is shared by its connections.
 pub(crate) struct ListenerState {
     pub(crate) config: config::Listener,
+    /// `trusted_proxies` of the configuration.
+    pub(crate) trusted: IpSet,
     /// The configured address, for logs.
     pub(crate) name: Box<str>,
     /// Connections at this moment.
@@ -102,7 +105,12 @@ pub(crate) struct ListenerState {
 impl ListenerState {
     pub(crate) fn new(config: &config::Listener, previous: Option<&Self>) -> Arc<Self> {
         let connections = previous.map_or_else(Arc::default, |previous| Arc::clone(&previous.connections));
-        Arc::new(Self { config: config.clone(), name: config.bind.to_string().into(), connections })
+        Arc::new(Self {
+            config: config.clone(),
+            trusted: IpSet::new(&config.trusted_proxies),
+            name: config.bind.to_string().into(),
+            connections,
+        })
     }
 }
 

@@ -1,1 +1,31 @@
-fn main() {}
+//! The workspace's own commands: `cargo xtask test` and friends.
+
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The commands of the lb workspace.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run every test: the core's, the testkit's, the server's, the chapters and the end-to-end suites
+    Test(test::Options),
+    /// Check formatting, clippy and documentation, all warnings denied
+    Lint,
+}
+
+fn main() -> ExitCode {
+    let report = match Cli::parse().command {
+        Command::Test(options) => test::run(&options),
+        Command::Lint => test::lint(),
+    };
+    if report { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
