@@ -80,11 +80,15 @@ impl RoundRobin {
         best
     }
 
-    /// The next in the round is the first, from the old cursor on, that is still there.
+    /// The round goes on after the one that was taken last; if that one is gone, with the first from the
+    /// old cursor on that is still there.
     fn carry_cursor(&mut self, old: &[Candidate], new: &[Candidate]) {
         let places = Places::of(new);
         let (served, due) = old.split_at(self.cursor.min(old.len()));
-        self.cursor = due.iter().chain(served).find_map(|candidate| places.get(candidate.id)).unwrap_or(0);
+        let last = served.last().or(due.last()).and_then(|candidate| places.get(candidate.id));
+        let next = || due.iter().chain(served).find_map(|candidate| places.get(candidate.id));
+        let cursor = last.map(|place| place + 1).or_else(next).unwrap_or(0);
+        self.cursor = if cursor < new.len() { cursor } else { 0 };
     }
 
     /// The credits that smooth weighted round robin would have come to: after k of n picks, k weights
@@ -121,4 +125,12 @@ impl RoundRobin {
 fn first_max(credits: &[i64]) -> usize {
     let most = credits.iter().max();
     credits.iter().position(|credit| Some(credit) == most).unwrap_or(0)
+}
+
+#[cfg(test)]
+impl RoundRobin {
+    /// The credits, and whether they are out of use.
+    pub(super) fn credits(&self) -> (&[i64], bool) {
+        (&self.credits, self.equal)
+    }
 }
