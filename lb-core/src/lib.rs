@@ -23,6 +23,7 @@ extern crate alloc;
 
 pub mod client_addr;
 pub mod config;
+pub mod firewall;
 pub mod hash;
 pub mod host;
 pub mod ip_set;
@@ -34,4 +35,5 @@ pub mod query;
 pub mod reason;
 pub mod request;
 pub mod rewrite;
+mod table;
 pub mod time;
