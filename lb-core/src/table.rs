@@ -38,10 +38,6 @@ impl<V> Table<V> {
         self.find(hash(key), key).ok().map(|place| &self.entries[place].value)
     }
 
-    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
-        self.entries.iter_mut().map(|entry| &mut entry.value)
-    }
-
     /// The place of the key's entry, or else the free slot at which the search ended. There must be
     /// slots.
     fn find(&self, hash: u64, key: &[u8]) -> Result<usize, usize> {
@@ -106,10 +102,6 @@ impl<V> Default for Prefixes<V> {
 impl<V> Prefixes<V> {
     pub(crate) fn is_empty(&self) -> bool {
         self.table.is_empty()
-    }
-
-    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
-        self.table.values_mut()
     }
 
     /// What `choose` makes of the first value that it takes, the longest prefix of `path` first. The

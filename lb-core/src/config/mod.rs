@@ -12,6 +12,10 @@ use core::{
 
 use ipnet::IpNet;
 
+mod valid_stub;
+
+pub use valid_stub::Valid;
+
 /// A whole configuration: one file.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Config {
