@@ -56,7 +56,7 @@ pub struct RoutePlan {
     /// Where its requests go.
     pub pool: PoolId,
     /// For the whole request, all tries included, up to the head of the response.
-    pub timeout: Duration,
+    pub timeout: Option<Duration>,
     /// To be asked of a [`crate::limiter::Limiter`] before the request goes on.
     pub rate_limit: Option<RateLimit>,
     /// The key of `rate_limit`; depends on the route's name only, so that it outlives a reload.

@@ -14,7 +14,7 @@ use crate::config::{Match, PathMatch, RequestEdits, Route};
 fn route(name: &str, matches: Match) -> Route {
     Route {
         name: name.into(),
-        timeout: Duration::from_secs(60),
+        timeout: None,
         matches,
         pool: "mango".into(),
         firewall: config::Firewall::default(),
