@@ -9,6 +9,8 @@
 //! Nothing here reads, waits or allocates per request: [`Scanner::scan`] is called with each piece of the
 //! stream as it comes. Equal streams get equal verdicts however they are cut.
 
+#[cfg(test)]
+mod against_hyper;
 mod line;
 mod syntax;
 #[cfg(test)]
