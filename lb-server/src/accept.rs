@@ -7,7 +7,7 @@ use std::{
     net::{SocketAddr, TcpListener, TcpStream},
     rc::Rc,
     sync::{Arc, atomic::Ordering},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use lb_core::{config, reason::Reason};
@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use crate::{
-    reply,
+    reply::{self, Manner},
     server::{ListenerState, StartError},
     worker::{Slot, Task, WorkerHandle},
 };
@@ -168,7 +168,11 @@ impl Dealer {
 
     /// Answers 503, without a worker, and gives the client a moment to read it.
     fn refuse(&self, stream: TcpStream, reason_header: bool) {
-        let answer = reply::raw_reply(Reason::TooManyConnections, false, None, reason_header);
+        let answer = reply::raw_reply(
+            Reason::TooManyConnections,
+            &Manner { reason_header, close: true, ..Manner::default() },
+            SystemTime::now(),
+        );
         // A client that does not even take this much is not waited for.
         let _ = io::Write::write(&mut &stream, &answer);
         if self.refusing.get() >= REFUSALS_MAX {

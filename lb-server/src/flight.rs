@@ -17,7 +17,7 @@ use crate::{
     access_log::Record,
     forwarded::{self, Fields, X_REQUEST_ID},
     front::Front,
-    reply,
+    reply::{self, Manner},
     request_body::RequestBody,
     response_body::ResponseBody,
     snapshot::{SharedPool, Snapshot},
@@ -200,11 +200,13 @@ impl Flight {
         );
         let mut response = reply::reply(
             reason,
-            self.seen.wants_json,
-            self.seen.method == Method::HEAD,
-            retry_after,
-            self.front.listener.config.reason_header,
-            close,
+            &Manner {
+                wants_json: self.seen.wants_json,
+                head_request: self.seen.method == Method::HEAD,
+                retry_after,
+                reason_header: self.front.listener.config.reason_header,
+                close,
+            },
         );
         response.headers_mut().insert(X_REQUEST_ID, self.request_id.clone());
         let (parts, body) = response.into_parts();

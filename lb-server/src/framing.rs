@@ -9,6 +9,8 @@
 //! Nothing here reads, waits or allocates per request: [`Scanner::scan`] is called with each piece of the
 //! stream as it comes. Equal streams get equal verdicts however they are cut.
 
+#[cfg(test)]
+mod against_hyper;
 mod line;
 mod syntax;
 #[cfg(test)]
@@ -31,18 +33,18 @@ const EXTENSIONS_BYTES_MAX: usize = 15 << 10;
 /// What a listener lets a request's head have. Bounds of chunk lines are constants; trailers are bounded
 /// by these and by 8 KiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ScanLimits {
+pub(crate) struct ScanLimits {
     /// From the request line's first byte to the empty line, in bytes, that line included.
-    pub head_bytes: usize,
+    pub(crate) head_bytes: usize,
     /// Field lines.
-    pub fields: usize,
+    pub(crate) fields: usize,
     /// The request's target, in bytes.
-    pub uri_bytes: usize,
+    pub(crate) uri_bytes: usize,
 }
 
 /// Where in the stream of messages a [`Scanner`] stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Position {
+pub(crate) enum Position {
     /// No byte of a next head has come. Empty lines before it do not count.
     Between,
     /// Within a head.
@@ -53,22 +55,22 @@ pub enum Position {
 
 /// Why no further byte of this stream may be believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub(crate) struct Refusal {
     /// How many bytes of the piece just scanned may be passed on. They end before the head, the chunk line
     /// or the trailer line that is refused; 0 if that began in an earlier piece.
-    pub deliverable: usize,
+    pub(crate) deliverable: usize,
     /// [`Reason::MalformedRequest`], [`Reason::MalformedBody`], [`Reason::UriTooLong`] or
     /// [`Reason::HeadTooLarge`].
-    pub reason: Reason,
+    pub(crate) reason: Reason,
     /// What exactly is wrong, for the log.
-    pub detail: &'static str,
+    pub(crate) detail: &'static str,
 }
 
 /// Follows the framing of one client's byte stream.
 ///
 /// It holds at most one incomplete line, bounded by the limits.
 #[derive(Debug)]
-pub struct Scanner {
+pub(crate) struct Scanner {
     /// The line that the pieces so far have not completed.
     carry: Vec<u8>,
     framing: Framing,
@@ -78,7 +80,7 @@ pub struct Scanner {
 impl Scanner {
     /// A scanner for a connection that has just been accepted.
     #[must_use]
-    pub fn new(limits: ScanLimits) -> Self {
+    pub(crate) fn new(limits: ScanLimits) -> Self {
         let limits = ScanLimits { uri_bytes: limits.uri_bytes.min(URI_BYTES_MAX), ..limits };
         Self { carry: Vec::new(), framing: Framing::new(limits), refused: None }
     }
@@ -88,7 +90,7 @@ impl Scanner {
     /// # Errors
     /// A [`Refusal`] says how many of `bytes` may still be passed on. It is final: every later call gives
     /// it again, with nothing deliverable.
-    pub fn scan(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
+    pub(crate) fn scan(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
         let (mut at, mut unit) = (0, 0);
         while at < bytes.len() && self.refused.is_none() {
             if self.framing.is_at_unit() && self.carry.is_empty() {
@@ -107,7 +109,7 @@ impl Scanner {
 
     /// Where the stream stands after all bytes scanned so far.
     #[must_use]
-    pub fn position(&self) -> Position {
+    pub(crate) fn position(&self) -> Position {
         match self.framing.state {
             State::Idle => Position::Between,
             State::RequestLine | State::Fields => Position::Head,
@@ -119,7 +121,7 @@ impl Scanner {
 
     /// How many complete heads have been seen.
     #[must_use]
-    pub fn heads(&self) -> u64 {
+    pub(crate) fn heads(&self) -> u64 {
         self.framing.heads
     }
 

@@ -4,7 +4,7 @@ use rstest::rstest;
 
 use super::*;
 
-const LIMITS: ScanLimits = ScanLimits { head_bytes: 400, fields: 6, uri_bytes: 60 };
+pub(super) const LIMITS: ScanLimits = ScanLimits { head_bytes: 400, fields: 6, uri_bytes: 60 };
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const CHUNKED: &str = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
 
@@ -262,7 +262,7 @@ fn names_of_fields_are_bounded() {
 }
 
 /// Streams that are good, or nearly so.
-fn streams() -> impl Strategy<Value = Vec<u8>> {
+pub(super) fn streams() -> impl Strategy<Value = Vec<u8>> {
     let message = prop::sample::select(vec![
         GET,
         CHUNKED,

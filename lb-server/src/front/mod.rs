@@ -12,7 +12,7 @@ use std::{
     rc::Rc,
     sync::Arc,
     task::{Context, Poll, Waker, ready},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use http::{HeaderValue, Version};
@@ -27,7 +27,8 @@ use self::io::FrontIo;
 use crate::{
     access_log::Record,
     framing::{Position, ScanLimits, Scanner},
-    proxy, reply,
+    proxy,
+    reply::{self, Manner},
     server::ListenerState,
     timer::Timer,
     worker::Worker,
@@ -386,7 +387,11 @@ impl Front {
             && (!self.answered.get() || !self.in_flight.get())
             && refusal.reason != Reason::MalformedBody
         {
-            let answer = reply::raw_reply(refusal.reason, false, None, self.listener.config.reason_header);
+            let answer = reply::raw_reply(
+                refusal.reason,
+                &Manner { reason_header: self.listener.config.reason_header, close: true, ..Manner::default() },
+                SystemTime::now(),
+            );
             self.log_refusal(refusal);
             if self.write_all(&answer).await.is_err() {
                 return;
@@ -443,7 +448,7 @@ impl Front {
     fn log_refusal(&self, refusal: Refusal) {
         let worker = &self.worker;
         worker.log(&Record {
-            time: std::time::SystemTime::now(),
+            time: SystemTime::now(),
             listener: &self.listener.name,
             client: self.peer.ip().to_canonical(),
             peer: self.peer,
