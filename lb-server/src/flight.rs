@@ -83,16 +83,15 @@ impl Flight {
     pub(crate) fn begin(front: Rc<Front>, parts: &request::Parts) -> Box<Self> {
         let headers = &parts.headers;
         let closes = parts.version == Version::HTTP_10
-            || headers.get(header::CONNECTION).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close"));
+            || headers
+                .get(header::CONNECTION)
+                .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close"));
         front.begin(parts.version, closes);
         let worker = &front.worker;
         let peer = front.peer.ip().to_canonical();
         let trusted = front.listener.trusted.contains(peer);
-        let client = if trusted {
-            client_addr(peer, &front.listener.trusted, &Fields(headers))
-        } else {
-            peer
-        };
+        let client =
+            if trusted { client_addr(peer, &front.listener.trusted, &Fields(headers)) } else { peer };
         let request_id = match headers.get(&X_REQUEST_ID) {
             Some(id) if trusted && !id.is_empty() => id.clone(),
             _ => worker.new_request_id(),
@@ -118,9 +117,7 @@ impl Flight {
                 user_agent: headers.get(header::USER_AGENT).cloned(),
                 referer: headers.get(header::REFERER).cloned(),
                 wants_json: headers.contains_key(header::ACCEPT)
-                    && reply::prefers_json(
-                        headers.get_all(header::ACCEPT).iter().map(HeaderValue::as_bytes),
-                    ),
+                    && reply::prefers_json(headers.get_all(header::ACCEPT).iter().map(HeaderValue::as_bytes)),
             },
             backend: None,
             tries: 0,
@@ -270,9 +267,10 @@ impl Flight {
         let plan = &self.snapshot.plan;
         let route = self.route.map(|route| plan.route(route));
         let seen = &self.seen;
-        let target = seen.uri.path_and_query().map_or(Cow::Owned(seen.uri.to_string()), |target| {
-            Cow::Borrowed(target.as_str())
-        });
+        let target = seen
+            .uri
+            .path_and_query()
+            .map_or(Cow::Owned(seen.uri.to_string()), |target| Cow::Borrowed(target.as_str()));
         self.worker().log(&Record {
             time: seen.time,
             listener: &self.front.listener.name,
@@ -311,4 +309,3 @@ impl Drop for Flight {
         }
     }
 }
-

@@ -4,6 +4,7 @@ mod demo;
 
 use std::{
     fs,
+    io::IsTerminal,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -78,6 +79,7 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .init();
     let result = match cli.command {
@@ -114,7 +116,10 @@ fn find_config(given: Option<&Path>) -> Result<PathBuf, String> {
         return Ok(path.to_owned());
     }
     DEFAULT_CONFIGS.iter().map(PathBuf::from).find(|path| path.exists()).ok_or_else(|| {
-        format!("no configuration: neither {} exists; name one with --config FILE", DEFAULT_CONFIGS.join(" nor "))
+        format!(
+            "no configuration: neither {} exists; name one with --config FILE",
+            DEFAULT_CONFIGS.join(" nor ")
+        )
     })
 }
 
@@ -123,8 +128,7 @@ fn load(path: &Path) -> Result<Valid, String> {
     let text = fs::read_to_string(path).map_err(|error| format!("{name}: cannot read it: {error}"))?;
     Config::load(&text).map_err(|problems| {
         let count = problems.list.len() + problems.omitted;
-        let noun = if count == 1 { "problem" } else { "problems" };
-        format!("{}\n{name}: {count} {noun}", problems.in_file(&name.to_string()))
+        format!("{}\n{name}: {}", problems.in_file(&name.to_string()), counted(count, "problem"))
     })
 }
 
@@ -132,13 +136,17 @@ fn check(given: Option<&Path>) -> Result<(), String> {
     let path = find_config(given)?;
     let config = load(&path)?;
     println!(
-        "{}: valid ({} listeners, {} pools, {} routes)",
+        "{}: valid ({}, {}, {})",
         path.display(),
-        config.listeners.len(),
-        config.pools.len(),
-        config.routes.len()
+        counted(config.listeners.len(), "listener"),
+        counted(config.pools.len(), "pool"),
+        counted(config.routes.len(), "route"),
     );
     Ok(())
+}
+
+fn counted(count: usize, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
 fn run(given: Option<&Path>) -> Result<(), String> {

@@ -79,9 +79,10 @@ async fn ask(config: &HealthCheck, check: &Check) -> Result<u16, CheckFailure> {
     headers.insert(header::USER_AGENT, HeaderValue::from_static("lb-health-check"));
     headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     let asking = async move {
-        let response = sender.send_request(request).await.map_err(|error| {
-            if error.is_parse() { CheckFailure::Invalid } else { CheckFailure::Closed }
-        })?;
+        let response = sender
+            .send_request(request)
+            .await
+            .map_err(|error| if error.is_parse() { CheckFailure::Invalid } else { CheckFailure::Closed })?;
         Ok(response.status().as_u16())
     };
     tokio::select! {
@@ -109,8 +110,12 @@ async fn resolve(pool: SharedPool, clock: Clock) {
                     pool.with(|state| state.resolved(&host, port, &addresses, clock.now()));
                     pool.changed.notify_one();
                 }
-                Ok(Err(error)) => tracing::warn!(pool = %pool.name, host, %error, "cannot resolve a backend's name"),
-                Err(_) => tracing::warn!(pool = %pool.name, host, "resolving a backend's name takes too long"),
+                Ok(Err(error)) => {
+                    tracing::warn!(pool = %pool.name, host, %error, "cannot resolve a backend's name")
+                }
+                Err(_) => {
+                    tracing::warn!(pool = %pool.name, host, "resolving a backend's name takes too long")
+                }
             }
         }
         tokio::time::sleep(interval).await;

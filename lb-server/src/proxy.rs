@@ -164,7 +164,8 @@ impl Outgoing {
             method: parts.method.clone(),
             uri: Uri::from(target),
             headers: HeaderMap::new(),
-            host_of_backend: matches!(rewrite.host(), HostEdit::Backend) || forwarded::authority(parts).is_none(),
+            host_of_backend: matches!(rewrite.host(), HostEdit::Backend)
+                || forwarded::authority(parts).is_none(),
         })
     }
 
@@ -192,7 +193,8 @@ impl Outgoing {
         *request.uri_mut() = self.uri.clone();
         *request.headers_mut() = self.headers.clone();
         if self.host_of_backend {
-            let authority = flight.pool().and_then(|pool| pool.with(|state| state.authority(attempt.endpoint)));
+            let authority =
+                flight.pool().and_then(|pool| pool.with(|state| state.authority(attempt.endpoint)));
             let authority = authority.unwrap_or_else(|| attempt.addr.to_string());
             forwarded::set_host(request.headers_mut(), &authority);
         }
@@ -279,9 +281,7 @@ async fn wait_for_head<F>(
     mut sending: std::pin::Pin<&mut F>,
 ) -> Result<Response<Incoming>, FailureKind>
 where
-    F: Future<
-        Output = Result<Response<Incoming>, hyper::client::conn::TrySendError<Request<BodyReader>>>,
-    >,
+    F: Future<Output = Result<Response<Incoming>, hyper::client::conn::TrySendError<Request<BodyReader>>>>,
 {
     let timer = &flight.front.request_timer;
     let due = |since: lb_core::time::Instant| {

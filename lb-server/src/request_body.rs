@@ -44,7 +44,12 @@ pub(crate) struct RequestBody {
 }
 
 impl RequestBody {
-    pub(crate) fn new(front: &Rc<Front>, incoming: Incoming, expects_continue: bool, now: Instant) -> Rc<Self> {
+    pub(crate) fn new(
+        front: &Rc<Front>,
+        incoming: Incoming,
+        expects_continue: bool,
+        now: Instant,
+    ) -> Rc<Self> {
         let config = &front.listener.config;
         let timer = front.worker.wheel.timer();
         if expects_continue {

@@ -24,8 +24,8 @@ use tokio::{
 };
 
 use crate::{
-    access_log::AccessLog,
     accept::Acceptor,
+    access_log::AccessLog,
     clock::Clock,
     observer::{Observer, Observers},
     pool_tasks,
@@ -138,10 +138,8 @@ impl Server {
             .collect::<Result<Vec<_>, _>>()
             .map_err(StartError::Thread)?;
         let (commands, inbox) = mpsc::unbounded_channel();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(StartError::Thread)?;
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
         let shutdown_timeout = config.shutdown_timeout.0;
         let (started, start) = std::sync::mpsc::channel();
         thread::Builder::new()
@@ -149,8 +147,10 @@ impl Server {
             .spawn(move || {
                 LocalSet::new().block_on(&runtime, async move {
                     let workers = Rc::new(workers);
-                    let acceptors =
-                        bound.into_iter().map(|bound| Acceptor::start(bound, &workers)).collect::<Result<Vec<_>, _>>();
+                    let acceptors = bound
+                        .into_iter()
+                        .map(|bound| Acceptor::start(bound, &workers))
+                        .collect::<Result<Vec<_>, _>>();
                     let outcome = acceptors.map(|acceptors| Control {
                         pool_tasks: Vec::new(),
                         acceptors,
@@ -245,7 +245,9 @@ impl Control {
                     let result = self.reload(&config);
                     match &result {
                         Ok(()) => tracing::info!("configuration reloaded"),
-                        Err(error) => tracing::error!(%error, "configuration not reloaded; the old one stays"),
+                        Err(error) => {
+                            tracing::error!(%error, "configuration not reloaded; the old one stays")
+                        }
                     }
                     let _ = done.send(result); // whoever asked may have gone
                 }
@@ -286,9 +288,9 @@ impl Control {
                 kept.push(acceptor.take());
                 continue;
             }
-            match crate::accept::bind(listener).and_then(|bound| {
-                Acceptor::start(bound, &self.workers).map_err(StartError::Thread)
-            }) {
+            match crate::accept::bind(listener)
+                .and_then(|bound| Acceptor::start(bound, &self.workers).map_err(StartError::Thread))
+            {
                 Ok(acceptor) => {
                     kept.push(None);
                     fresh.push(acceptor);
@@ -313,13 +315,8 @@ impl Control {
         }
         self.shutdown_timeout = config.shutdown_timeout.0;
         let previous = self.shared.snapshot.load_full();
-        let next = Snapshot::new(
-            config,
-            Some(&previous),
-            self.shared.clock,
-            &mut self.prng,
-            &self.shared.observers,
-        );
+        let next =
+            Snapshot::new(config, Some(&previous), self.shared.clock, &mut self.prng, &self.shared.observers);
         self.shared.snapshot.store(Arc::new(next));
         self.start_pool_tasks();
         Ok(())

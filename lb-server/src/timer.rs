@@ -191,11 +191,6 @@ impl Timer {
         }
         Poll::Pending
     }
-
-    /// Waits for the deadline that was last set.
-    pub(crate) async fn fired(&self) {
-        std::future::poll_fn(|cx| self.poll_fired(cx)).await;
-    }
 }
 
 impl Drop for Timer {

@@ -46,7 +46,12 @@ pub(crate) struct Shared {
 
 /// What the acceptor hands to a worker.
 pub(crate) enum Task {
-    Serve { stream: std::net::TcpStream, peer: SocketAddr, listener: Arc<ListenerState>, slot: Slot },
+    Serve {
+        stream: std::net::TcpStream,
+        peer: SocketAddr,
+        listener: Arc<ListenerState>,
+        slot: Slot,
+    },
     /// Finish what is in flight, take nothing more.
     Drain,
     /// End now.
@@ -71,7 +76,6 @@ pub(crate) struct WorkerHandle {
     pub(crate) tasks: mpsc::UnboundedSender<Task>,
     /// Connections that it serves.
     pub(crate) load: Arc<AtomicUsize>,
-    pub(crate) thread: thread::JoinHandle<()>,
 }
 
 /// The worker as its own tasks see it.
@@ -92,7 +96,7 @@ impl Worker {
     pub(crate) fn spawn(index: usize, shared: Arc<Shared>, prng: Prng) -> io::Result<WorkerHandle> {
         let (tasks, inbox) = mpsc::unbounded_channel();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let thread = thread::Builder::new().name(format!("lb-worker-{index}")).spawn(move || {
+        thread::Builder::new().name(format!("lb-worker-{index}")).spawn(move || {
             let worker = Rc::new(Self {
                 clock: shared.clock,
                 wheel: Wheel::new(shared.clock),
@@ -105,7 +109,7 @@ impl Worker {
             });
             LocalSet::new().block_on(&runtime, worker.run(inbox));
         })?;
-        Ok(WorkerHandle { tasks, load: Arc::default(), thread })
+        Ok(WorkerHandle { tasks, load: Arc::default() })
     }
 
     async fn run(self: Rc<Self>, mut inbox: mpsc::UnboundedReceiver<Task>) {
@@ -135,7 +139,13 @@ impl Worker {
         }
     }
 
-    fn serve(self: &Rc<Self>, stream: std::net::TcpStream, peer: SocketAddr, listener: Arc<ListenerState>, slot: Slot) {
+    fn serve(
+        self: &Rc<Self>,
+        stream: std::net::TcpStream,
+        peer: SocketAddr,
+        listener: Arc<ListenerState>,
+        slot: Slot,
+    ) {
         let worker = Rc::clone(self);
         tokio::task::spawn_local(async move {
             let _slot = slot;

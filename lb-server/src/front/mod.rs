@@ -104,7 +104,12 @@ enum Wait {
 }
 
 /// Serves one connection to its end.
-pub(crate) async fn serve(worker: Rc<Worker>, listener: Arc<ListenerState>, stream: TcpStream, peer: SocketAddr) {
+pub(crate) async fn serve(
+    worker: Rc<Worker>,
+    listener: Arc<ListenerState>,
+    stream: TcpStream,
+    peer: SocketAddr,
+) {
     // Small answers must not wait for an acknowledgement; without it everything still works.
     let _ = stream.set_nodelay(true);
     let limits = &listener.config.limits;
@@ -372,7 +377,10 @@ impl Front {
     fn hyper_failed(&self, error: &hyper::Error) {
         if error.is_parse() && self.refusal.get().is_none() {
             // hyper has answered by itself (400), so this only tells the log.
-            self.log_refusal(Refusal { reason: Reason::MalformedRequest, detail: "refused by the HTTP library" });
+            self.log_refusal(Refusal {
+                reason: Reason::MalformedRequest,
+                detail: "refused by the HTTP library",
+            });
         }
     }
 
@@ -389,7 +397,11 @@ impl Front {
         {
             let answer = reply::raw_reply(
                 refusal.reason,
-                &Manner { reason_header: self.listener.config.reason_header, close: true, ..Manner::default() },
+                &Manner {
+                    reason_header: self.listener.config.reason_header,
+                    close: true,
+                    ..Manner::default()
+                },
                 SystemTime::now(),
             );
             self.log_refusal(refusal);
@@ -398,7 +410,8 @@ impl Front {
             }
         }
         // A close with unread bytes resets the connection, and a reset may overtake the last answer.
-        let all_read = self.last.get() && self.refusal.get().is_none() && self.position() == Position::Between;
+        let all_read =
+            self.last.get() && self.refusal.get().is_none() && self.position() == Position::Between;
         if !all_read && !self.eof.get() && !self.left.get() && self.shutdown().await.is_ok() {
             let deadline = self.worker.clock.now() + LINGER;
             self.timer.set(deadline);
