@@ -308,11 +308,8 @@ impl<H: PoolHandle> Exchange<H> {
             return Step::Retry;
         }
         let late = now >= self.facts.deadline;
-        let outcome = if late && self.cut_short(kind, since, now) {
-            Outcome::Cancelled
-        } else {
-            kind.outcome()
-        };
+        let outcome =
+            if late && self.cut_short(kind, since, now) { Outcome::Cancelled } else { kind.outcome() };
         let reason = if late && kind.is_timeout() { Reason::RequestTimeout } else { kind.reason() };
         self.remember();
         self.tried.extend(self.ticket.as_ref().map(Ticket::endpoint));

@@ -24,15 +24,15 @@ mod transition;
 use alloc::{collections::BTreeSet, sync::Arc, vec::Vec};
 use core::net::SocketAddr;
 
-use self::{
-    members::Source,
-    slab::{Member, Slab},
-    transition::Transitions,
-};
 pub use self::{
     checks::Check,
     ticket::{EndpointId, Outcome, Ticket},
     transition::{Change, Transition},
+};
+use self::{
+    members::Source,
+    slab::{Member, Slab},
+    transition::Transitions,
 };
 use crate::{
     config::{self, AdminState},
@@ -312,8 +312,7 @@ impl Pool {
                 continue;
             }
             let window = self.config.slow_start;
-            let (weight, grows) =
-                slow_start::effective_weight(member.weight, member.came_up, window, now);
+            let (weight, grows) = slow_start::effective_weight(member.weight, member.came_up, window, now);
             if grows {
                 self.next_change = self.next_change.min(now + slow_start::TICK);
             } else {

@@ -116,9 +116,8 @@ mod tests {
     use crate::config::{Algorithm, Pool};
 
     fn config(pools: &[(&str, Algorithm)]) -> Config {
-        let pools = pools.iter().map(|&(name, algorithm)| {
-            (name.to_string(), Pool { algorithm, ..Pool::default() })
-        });
+        let pools =
+            pools.iter().map(|&(name, algorithm)| (name.to_string(), Pool { algorithm, ..Pool::default() }));
         Config { pools: pools.collect(), ..Config::default() }
     }
 

@@ -51,10 +51,7 @@ mod tests {
     fn grows_linearly(#[case] second: u64, #[case] parts: u32, #[case] grows: bool) {
         let start = Instant::from_nanos(7);
         let now = start + Duration::from_secs(second);
-        assert_eq!(
-            effective_weight(3, Some(start), Duration::from_secs(60), now),
-            (3 * parts, grows)
-        );
+        assert_eq!(effective_weight(3, Some(start), Duration::from_secs(60), now), (3 * parts, grows));
     }
 
     #[test]

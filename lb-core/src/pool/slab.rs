@@ -107,8 +107,7 @@ impl Slab {
 
     /// One less.
     pub(super) fn release(&mut self, id: EndpointId) -> Option<&mut Member> {
-        let member =
-            self.members.get_mut(id.slot as usize)?.as_mut().filter(|member| member.id == id)?;
+        let member = self.members.get_mut(id.slot as usize)?.as_mut().filter(|member| member.id == id)?;
         let in_flight = &mut self.in_flight[id.slot as usize];
         debug_assert!(*in_flight > 0);
         *in_flight = in_flight.saturating_sub(1);

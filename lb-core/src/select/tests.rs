@@ -132,11 +132,7 @@ fn the_cursor_becomes_credits() {
 #[case::fewest(&[1, 1, 1], &[10, 5, 2], 2)]
 #[case::by_weight(&[1, 3], &[1, 4], 1)]
 #[case::extremes(&[1_000_000_000, 999_999_999], &[u32::MAX, u32::MAX], 0)]
-fn least_request_takes_the_lightest(
-    #[case] weights: &[u32],
-    #[case] loads: &[u32],
-    #[case] expected: usize,
-) {
+fn least_request_takes_the_lightest(#[case] weights: &[u32], #[case] loads: &[u32], #[case] expected: usize) {
     let mut bench = Bench::new(Algorithm::LeastRequest, weights);
     bench.in_flight[..loads.len()].copy_from_slice(loads);
     assert!((0..50).all(|_| bench.pick() == expected));
