@@ -191,19 +191,32 @@ fn the_deadline_ends_it() {
     assert_eq!(exchange.on(timeout, at(60_000)), Step::Reply(Reason::RequestTimeout));
 }
 
-/// A retry that began a moment before the deadline is not blamed for reaching it.
-#[test]
-fn a_try_that_was_cut_short_is_not_blamed() {
+/// Who is to blame for a deadline of 10 s: the first try, which had all of it; not a retry that began a
+/// moment before it, unless what ended that was no timeout.
+#[rstest]
+#[case(FailureKind::HeadTimeout, None, Reason::RequestTimeout, &[1])]
+#[case(FailureKind::HeadTimeout, Some(9900), Reason::RequestTimeout, &[1])]
+#[case(FailureKind::ConnectTimeout, Some(9900), Reason::RequestTimeout, &[1])]
+#[case(FailureKind::ConnectTimeout, Some(6000), Reason::RequestTimeout, &[1, 2])]
+#[case(FailureKind::Closed, Some(9900), Reason::BackendReset, &[1, 2])]
+fn the_deadline_is_not_blamed_on_a_late_try(
+    #[case] kind: FailureKind,
+    #[case] retried: Option<u64>,
+    #[case] reason: Reason,
+    #[case] blamed: &[usize],
+) {
     let outlier = Outlier { consecutive_failures: 1, ..Outlier::default() };
     let pool = handle(&config::Pool { outlier, ..config(4) });
-    let mut exchange = begin(&pool, GET);
+    let mut exchange = begin(&pool, Facts { deadline: at(10_000), ..GET });
     port(&mut exchange);
-    let timeout = failed(FailureKind::HeadTimeout, Sent::Head);
-    assert_eq!(exchange.on(timeout, at(59_900)), Step::Retry);
-    assert!(matches!(exchange.next(at(59_900)), Next::Try(_)));
-    assert_eq!(exchange.on(timeout, at(60_000)), Step::Reply(Reason::RequestTimeout));
-    let ejected: Vec<bool> = pool.borrow().endpoints().map(|status| !status.eligible()).collect();
-    assert_eq!(ejected, [true, false, false, false]);
+    if let Some(millis) = retried {
+        assert_eq!(exchange.on(failed(FailureKind::Invalid, Sent::Head), at(millis)), Step::Retry);
+        assert!(matches!(exchange.next(at(millis)), Next::Try(_)));
+    }
+    assert_eq!(exchange.on(failed(kind, Sent::Head), at(10_000)), Step::Reply(reason));
+    let pool = pool.borrow();
+    let ejected = (1..).zip(pool.endpoints()).filter(|(_, status)| !status.eligible());
+    assert_eq!(ejected.map(|(place, _)| place).collect::<Vec<usize>>(), blamed);
 }
 
 #[rstest]
@@ -239,6 +252,7 @@ fn listed_statuses_are_retried(
 #[case(200, End::Truncated, true)]
 #[case(200, End::BodyTimeout, true)]
 #[case(200, End::ClientLeft, false)]
+#[case(404, End::ClientLeft, false)]
 #[case(502, End::ClientLeft, true)]
 fn the_end_judges_the_backend(#[case] status: u16, #[case] end: End, #[case] ejects: bool) {
     let pool = handle(&config(2));

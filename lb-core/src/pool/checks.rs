@@ -48,7 +48,7 @@ impl Pool {
             return;
         }
         if let Some(started) = member.checking.take() {
-            let due = (started + health::next_delay(check, &mut self.prng)).max(now);
+            let due = started + health::next_delay(check, &mut self.prng);
             member.check_due = Some(due);
             self.schedule.insert((due, endpoint));
         }
