@@ -177,6 +177,33 @@ fn the_budget_is_used_up() {
     assert_eq!(retried.count(), 10);
 }
 
+/// The guide's walk: one of two backends dies under load, and nobody notices. Then nothing goes to it
+/// but what asks whether it is back.
+#[rstest]
+#[case(1)]
+#[case(50)]
+fn a_backend_may_die_unnoticed(#[case] concurrency: usize) {
+    let pool = handle(&config(2));
+    let mut wasted = 0;
+    for round in 0..1000 {
+        let now = at(round * 10);
+        let facts = Facts { deadline: now + Duration::from_secs(60), ..GET };
+        let mut wave: Vec<Exchange<Handle>> =
+            (0..concurrency).map(|_| Exchange::begin(pool.clone(), facts, now).unwrap()).collect();
+        while let Some(mut exchange) = wave.pop() {
+            let Next::Try(attempt) = exchange.next(now) else { panic!("round {round}") };
+            let dead = attempt.addr.port() == 1 && round >= 100;
+            wasted += usize::from(dead);
+            match exchange.on(if dead { REFUSED } else { response(200) }, now) {
+                Step::Forward => exchange.finish(End::Complete, now),
+                Step::Retry => wave.push(exchange),
+                Step::Reply(reason) => panic!("round {round}: {reason}"),
+            }
+        }
+    }
+    assert!(wasted <= 5.max(concurrency), "{wasted}");
+}
+
 #[test]
 fn the_deadline_ends_it() {
     let pool = handle(&config(2));
