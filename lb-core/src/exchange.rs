@@ -18,6 +18,34 @@
 //!   endpoint where there is an eligible one.
 //! - A kept-alive connection that turns out to be closed is *healed* once: the same endpoint, a fresh
 //!   connection, counted by nobody. Closing an idle connection is a backend's good right.
+//!
+//! ```
+//! use core::cell::RefCell;
+//! use lb_core::{config, exchange::*, pool::Pool, prng::Prng, time::{Duration, Instant}};
+//!
+//! let backends = ["127.0.0.1:8081", "127.0.0.1:8082"].map(|address| config::Backend {
+//!     address: config::BackendAddress::Ip(address.parse().unwrap()),
+//!     name: address.into(),
+//!     weight: 1,
+//!     state: config::AdminState::Ready,
+//! });
+//! let config = config::Pool { backends: backends.into(), ..config::Pool::default() };
+//! let now = Instant::ZERO;
+//! let pool = std::rc::Rc::new(RefCell::new(Pool::new("mango".into(), &config, Prng::new(1), now)));
+//!
+//! let facts = Facts { idempotent: is_idempotent("GET"), deadline: now + Duration::from_secs(60) };
+//! let mut exchange = Exchange::begin(pool.clone(), facts, now)?;
+//! let Next::Try(first) = exchange.next(now) else { panic!() };
+//! assert_eq!(first.addr.port(), 8081);
+//! let refused = Failure { kind: FailureKind::Connect, sent: Sent::Nothing, reused: false };
+//! assert_eq!(exchange.on(Event::Failed(refused), now), Step::Retry);
+//! let Next::Try(second) = exchange.next(now) else { panic!() };
+//! assert_eq!(second.addr.port(), 8082);
+//! assert_eq!(exchange.on(Event::Response { status: 200, sent: Sent::Head }, now), Step::Forward);
+//! exchange.finish(End::Complete, now);
+//! assert_eq!(pool.borrow().in_flight(), 0);
+//! # Ok::<(), lb_core::reason::Reason>(())
+//! ```
 
 #[cfg(test)]
 mod tests;
@@ -321,7 +349,7 @@ impl<H: PoolHandle> Exchange<H> {
             if let Some(ticket) = ticket {
                 pool.finish(ticket, outcome, now);
             }
-            if tries < pool.config().retry.tries { pool.pick_retry(tried, now) } else { None }
+            pool.pick_retry(tries, tried, now)
         });
         match next {
             Some(ticket) => self.try_again(ticket),
@@ -335,11 +363,10 @@ impl<H: PoolHandle> Exchange<H> {
         let (ticket, tried, pending) = (&mut self.ticket, &mut self.tried, &mut self.pending);
         let mut name = None;
         let next = self.pool.with(|pool| {
-            let retry = &pool.config().retry;
-            if resend && tries < retry.tries && retry.on_status.contains(&status) {
+            if resend && pool.config().retry.on_status.contains(&status) {
                 // The answer that is there is kept until there is an endpoint to do better.
                 tried.extend(current);
-                if let Some(next) = pool.pick_retry(tried, now) {
+                if let Some(next) = pool.pick_retry(tries, tried, now) {
                     if let Some(ticket) = ticket.take() {
                         name = Some(ticket.name().clone());
                         pool.finish(ticket, response_outcome(status), now);

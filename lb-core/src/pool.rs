@@ -42,6 +42,7 @@ use self::{
 use crate::{
     config::{self, AdminState},
     health::Health,
+    limits::TRIES_MAX,
     outlier,
     prng::Prng,
     reason::Reason,
@@ -56,7 +57,10 @@ use crate::{
 pub struct Pool {
     name: Arc<str>,
     config: config::Pool,
+    /// For picks.
     prng: Prng,
+    /// For the times of checks: apart, so that a check more or less does not change the picks.
+    check_prng: Prng,
     /// The backends as written, in the order of the file, with their addresses.
     sources: Vec<Source>,
     slab: Slab,
@@ -124,10 +128,11 @@ impl Pool {
     /// A pool at the start of its life: backends with an address are there, those with a name wait for
     /// [`Pool::resolved`].
     #[must_use]
-    pub fn new(name: Arc<str>, config: &config::Pool, prng: Prng, now: Instant) -> Self {
+    pub fn new(name: Arc<str>, config: &config::Pool, mut prng: Prng, now: Instant) -> Self {
         let mut pool = Self {
             name,
             config: config.clone(),
+            check_prng: prng.fork(0),
             prng,
             sources: Vec::new(),
             slab: Slab::default(),
@@ -282,9 +287,10 @@ impl Pool {
         self.pending = self.pending.saturating_sub(1);
     }
 
-    /// Picks for a retry, if the budget allows one; it is paid for only when there is an endpoint.
-    pub(crate) fn pick_retry(&mut self, tried: &[EndpointId], now: Instant) -> Option<Ticket> {
-        if !self.budget.allows(&self.config.retry, now) {
+    /// Picks for another try after `tries`, if the configuration and the budget allow one; it is paid
+    /// for only when there is an endpoint.
+    pub(crate) fn pick_retry(&mut self, tries: u32, tried: &[EndpointId], now: Instant) -> Option<Ticket> {
+        if tries >= self.config.retry.tries.min(TRIES_MAX) || !self.budget.allows(&self.config.retry, now) {
             return None;
         }
         let ticket = self.pick(tried, now)?;

@@ -58,7 +58,7 @@ impl Pool {
             return;
         }
         if let Some(started) = member.checking.take() {
-            let due = (started + health::next_delay(check, &mut self.prng)).max(now);
+            let due = started + health::next_delay(check, &mut self.check_prng);
             member.check_due = Some(due);
             self.schedule.insert((due, endpoint));
         }
@@ -87,7 +87,7 @@ impl Pool {
             let check = self.config.health_check.as_ref().filter(|_| member.state != AdminState::Maint);
             match check {
                 Some(check) if member.check_due.is_none() && member.checking.is_none() => {
-                    let due = now + health::first_delay(check, &mut self.prng);
+                    let due = now + health::first_delay(check, &mut self.check_prng);
                     member.check_due = Some(due);
                     self.schedule.insert((due, member.id));
                 }

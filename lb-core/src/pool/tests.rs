@@ -150,6 +150,11 @@ fn an_operator_drains_and_returns_a_backend() {
     pool.set_state("b1", AdminState::Ready, at(0));
     assert!(pool.ports(9, at(0)).contains(&1));
     assert_eq!(pool.changes(), ["b1 state drain", "b3 added", "b1 state ready"]);
+    let mut file = config([1, 2]);
+    file.backends[1].state = AdminState::Maint;
+    pool.set_state("b2", AdminState::Drain, at(1));
+    pool.reconfigure(&file, at(1));
+    assert_eq!(pool.status_of(2).state, AdminState::Maint, "what the file says anew counts");
 }
 
 // Active checks.
@@ -204,6 +209,47 @@ fn a_result_for_one_that_left_is_ignored() {
     pool.reconfigure(&checked(config([1, 2])), at(2));
     pool.on_check(gone, Err(CheckFailure::Timeout), at(2));
     assert_ne!(pool.id_of(1), gone);
+    assert!(pool.status_of(1).eligible());
+}
+
+#[test]
+fn one_that_left_is_not_checked_while_its_tickets_are_out() {
+    let mut pool = pool(&checked(config([1])));
+    let held = pool.pick(&[], at(0)).unwrap();
+    let check = pool.poll_check(at(2)).unwrap();
+    pool.reconfigure(&checked(config([])), at(2));
+    pool.on_check(check.endpoint, Err(CheckFailure::Closed), at(2));
+    assert_eq!((pool.poll_check(at(99)), pool.next_wake()), (None, None));
+    assert_eq!(pool.changes(), ["b1 removed"]);
+    pool.finish(held, Outcome::Success, at(3));
+}
+
+#[test]
+fn a_reload_changes_the_pace_of_checks() {
+    let mut pool = pool(&checked(config([1])));
+    while let Some(check) = pool.poll_check(at(2)) {
+        pool.on_check(check.endpoint, Ok(()), at(2));
+    }
+    assert!(pool.next_wake() > Some(at(9)));
+    pool.reconfigure(&checked(config([1])), at(2));
+    assert!(pool.next_wake() > Some(at(9)), "another reload does not");
+    let hasty = HealthCheck { interval: Duration::from_secs(1), ..HealthCheck::default() };
+    pool.reconfigure(&config::Pool { health_check: Some(hasty), ..config([1]) }, at(2));
+    assert!(pool.next_wake() < Some(at(4)));
+}
+
+#[test]
+fn coming_up_clears_the_failures_before() {
+    let mut pool = pool(&checked(config([1, 2])));
+    let id = pool.id_of(1);
+    for _ in 0..4 {
+        let ticket = pool.pick(&[pool.id_of(2)], at(0)).unwrap();
+        pool.finish(ticket, Outcome::Reset, at(0));
+    }
+    pool.on_check(id, Err(CheckFailure::Connect), at(1));
+    pool.on_check(id, Ok(()), at(2));
+    let ticket = pool.pick(&[pool.id_of(2)], at(2)).unwrap();
+    pool.finish(ticket, Outcome::Reset, at(2));
     assert!(pool.status_of(1).eligible());
 }
 

@@ -5,6 +5,9 @@
 //! period of `W / gcd` picks each endpoint is taken exactly `w_i / gcd` times, and after `t` picks an
 //! endpoint is less than 1 ahead of `t * w_i / W` and less than n - 1 behind it.
 //!
+//! The round begins with the first endpoint, so that what a pool does can be foretold; many balancers
+//! that start at once therefore begin alike.
+//!
 //! With equal weights that is plain alternation, for which a cursor does in O(1) what the credits do in
 //! O(n); the one is turned into the other when the weights change.
 

@@ -1,6 +1,6 @@
 //! Any order of events against a model that only counts.
 
-use alloc::vec::Vec;
+use alloc::{boxed::Box, vec::Vec};
 
 use proptest::prelude::*;
 
@@ -15,7 +15,7 @@ enum Op {
     Check { passes: bool },
     Surprise { endpoint: usize, passes: bool },
     State { backend: u16, state: usize },
-    Reload { config: config::Pool },
+    Reload { config: Box<config::Pool> },
     Resolve { ports: Vec<u16> },
 }
 
@@ -77,7 +77,7 @@ fn any_op() -> impl Strategy<Value = Op> {
         1 => (any::<usize>(), any::<bool>())
             .prop_map(|(endpoint, passes)| Op::Surprise { endpoint, passes }),
         2 => (1u16..8, 0usize..3).prop_map(|(backend, state)| Op::State { backend, state }),
-        2 => any_config().prop_map(|config| Op::Reload { config }),
+        2 => any_config().prop_map(|config| Op::Reload { config: config.into() }),
         1 => prop::collection::vec(1u16..12, 0..4).prop_map(|ports| Op::Resolve { ports }),
     ]
 }
