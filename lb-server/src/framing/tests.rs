@@ -261,6 +261,16 @@ fn names_of_fields_are_bounded() {
     assert_eq!((refusal.deliverable, refusal.reason), (0, Reason::HeadTooLarge));
 }
 
+#[test]
+fn no_long_line_is_remembered_when_it_has_ended() {
+    let mut scanner = Scanner::new(ScanLimits { head_bytes: 1 << 16, ..LIMITS });
+    for piece in [GET[..25].to_owned(), format!("X: {}", "a".repeat(60_000)), "\r\n\r\n".to_owned()] {
+        assert_eq!(scanner.scan(piece.as_bytes()), Ok(()));
+    }
+    assert_eq!(scanner.heads(), 1);
+    assert!(scanner.carry.capacity() <= 1024, "{}", scanner.carry.capacity());
+}
+
 /// Streams that are good, or nearly so.
 pub(super) fn streams() -> impl Strategy<Value = Vec<u8>> {
     let message = prop::sample::select(vec![
