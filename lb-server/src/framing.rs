@@ -282,7 +282,7 @@ impl Framing {
             }
             State::Trailers => self.accept_trailer(line).map_err(Fault::in_body),
             State::ChunkLine => self.accept_chunk(line).map_err(Fault::in_body),
-            State::ChunkEnd if !line.is_empty() => Err(CHUNK_NOT_ENDED),
+            // Within two bytes the line is empty.
             State::ChunkEnd => {
                 self.state = State::ChunkLine;
                 Ok(())

@@ -250,6 +250,10 @@ fn keeps_to_its_bounds(#[case] stream: String, #[case] reason: Option<Reason>) {
     let (scanner, result) = scan(stream.as_bytes());
     assert_eq!(result.err().map(|refusal| refusal.reason), reason, "{result:?}");
     assert!(scanner.carry.len() <= 1100);
+    let mut bytewise = Scanner::new(LIMITS);
+    let first = stream.as_bytes().chunks(1).find_map(|byte| bytewise.scan(byte).err());
+    let detail = |refusal: Refusal| (refusal.reason, refusal.detail);
+    assert_eq!(first.map(detail), result.err().map(detail));
 }
 
 #[test]
