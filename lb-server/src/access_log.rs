@@ -184,11 +184,12 @@ mod tests {
         assert_eq!(log.dropped(), 0);
     }
 
-    /// Takes nothing until its sender is dropped.
+    /// Says that it is asked to write, takes nothing until the sender is dropped, then says what it took.
     struct Gate(mpsc::Receiver<()>, mpsc::Sender<Vec<u8>>);
 
     impl Write for Gate {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.1.send(Vec::new()).map_err(io::Error::other)?;
             while self.0.recv().is_ok() {}
             self.1.send(bytes.to_vec()).map_err(io::Error::other)?;
             Ok(bytes.len())
@@ -207,10 +208,13 @@ mod tests {
         let (written, receive) = mpsc::channel();
         let sink = Sink::Stream(Box::new(Gate(held, written)));
         let log = AccessLog::start(LogFormat::Combined, sink, one.len() * 5).expect("starts");
-        (0..8).for_each(|_| log.write(&record()));
+        log.write(&record());
+        assert_eq!(receive.recv(), Ok(Vec::new()), "the writer has the line in hand");
+        (0..7).for_each(|_| log.write(&record()));
         assert_eq!(log.dropped(), 3, "what the writer has in hand counts as backlog");
         drop(hold);
         log.close();
+        drop(log);
         assert_eq!(receive.into_iter().map(|piece| piece.len()).sum::<usize>(), one.len() * 5);
     }
 
@@ -246,6 +250,7 @@ mod tests {
         log.write(&record());
         // The torn piece has been taken, and the failure is the next thing that happens.
         let torn = receive.recv().expect("a piece");
+        log.reopen();
         log.write(&record());
         log.write(&record());
         log.close();

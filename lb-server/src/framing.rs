@@ -30,6 +30,9 @@ const TRAILERS_BYTES_MAX: usize = 8 << 10;
 /// Longest extensions of all of a body's chunks together, in bytes; below hyper's own bound of 16 KiB.
 const EXTENSIONS_BYTES_MAX: usize = 15 << 10;
 
+/// Memory that a connection keeps for its next incomplete line, in bytes.
+const CARRY_BYTES_KEPT: usize = 256;
+
 /// What a listener lets a request's head have. Bounds of chunk lines are constants; trailers are bounded
 /// by these and by 8 KiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,7 +151,10 @@ impl Scanner {
         match line::next(&mut self.carry, bytes, self.framing.line_bytes_max()) {
             Next::Complete { line, consumed } => {
                 self.framing.accept(line)?;
-                self.carry.clear();
+                if !self.carry.is_empty() {
+                    self.carry.clear();
+                    self.carry.shrink_to(CARRY_BYTES_KEPT);
+                }
                 Ok(consumed)
             }
             Next::Partial { line, ended } => {
@@ -276,7 +282,7 @@ impl Framing {
             }
             State::Trailers => self.accept_trailer(line).map_err(Fault::in_body),
             State::ChunkLine => self.accept_chunk(line).map_err(Fault::in_body),
-            State::ChunkEnd if !line.is_empty() => Err(CHUNK_NOT_ENDED),
+            // Within two bytes the line is empty.
             State::ChunkEnd => {
                 self.state = State::ChunkLine;
                 Ok(())

@@ -40,14 +40,19 @@ impl Sink {
         }
     }
 
-    fn reopen(&mut self) {
-        let Self::File { path, .. } = self else { return };
+    /// Gives whether it is another file now.
+    fn reopen(&mut self) -> bool {
+        let Self::File { path, .. } = self else { return false };
         match Self::open(path) {
-            Ok(sink) => *self = sink,
+            Ok(sink) => {
+                *self = sink;
+                return true;
+            }
             Err(error) => {
                 tracing::error!(path = %path.display(), %error, "access log: cannot reopen, keeping the old file");
             }
         }
+        false
     }
 }
 
@@ -152,8 +157,7 @@ impl Writer {
             let old = reopen_at.unwrap_or(batch.len());
             let mut lost = output.write(&batch[..old]);
             if reopen_at.is_some() {
-                output.sink.reopen();
-                output.is_torn = false;
+                output.is_torn &= !output.sink.reopen();
                 lost += output.write(&batch[old..]);
             }
             self.dropped.fetch_add(lost, Ordering::Relaxed);
@@ -207,7 +211,7 @@ impl Output {
         let (written, result) = self.try_write(lines);
         match &result {
             Err(error) if !self.is_failing => {
-                tracing::error!(%error, "access log: cannot write, dropping lines")
+                tracing::error!(%error, "access log: cannot write, dropping lines");
             }
             Ok(()) if self.is_failing => tracing::info!("access log: written again"),
             _ => {}

@@ -250,6 +250,10 @@ fn keeps_to_its_bounds(#[case] stream: String, #[case] reason: Option<Reason>) {
     let (scanner, result) = scan(stream.as_bytes());
     assert_eq!(result.err().map(|refusal| refusal.reason), reason, "{result:?}");
     assert!(scanner.carry.len() <= 1100);
+    let mut bytewise = Scanner::new(LIMITS);
+    let first = stream.as_bytes().chunks(1).find_map(|byte| bytewise.scan(byte).err());
+    let detail = |refusal: Refusal| (refusal.reason, refusal.detail);
+    assert_eq!(first.map(detail), result.err().map(detail));
 }
 
 #[test]
@@ -259,6 +263,16 @@ fn names_of_fields_are_bounded() {
     assert_eq!(scanner.scan(head.as_bytes()), Ok(()));
     let refusal = scanner.scan("x".repeat(1025).as_bytes()).expect_err("refused");
     assert_eq!((refusal.deliverable, refusal.reason), (0, Reason::HeadTooLarge));
+}
+
+#[test]
+fn no_long_line_is_remembered_when_it_has_ended() {
+    let mut scanner = Scanner::new(ScanLimits { head_bytes: 1 << 16, ..LIMITS });
+    for piece in [GET[..25].to_owned(), format!("X: {}", "a".repeat(60_000)), "\r\n\r\n".to_owned()] {
+        assert_eq!(scanner.scan(piece.as_bytes()), Ok(()));
+    }
+    assert_eq!(scanner.heads(), 1);
+    assert!(scanner.carry.capacity() <= 1024, "{}", scanner.carry.capacity());
 }
 
 /// Streams that are good, or nearly so.
