@@ -80,9 +80,7 @@ pub(super) fn editable_header(text: &str) -> Checked {
     header_name(text)?;
     if NOT_EDITABLE.iter().any(|name| name.eq_ignore_ascii_case(text)) {
         let list = listed(NOT_EDITABLE);
-        return Err(Wrong::expected(format!(
-            "a header that the balancer does not keep for itself (these it does: {list})"
-        )));
+        return Err(Wrong::expected(format!("a header other than {list}, which the balancer writes itself")));
     }
     Ok(())
 }
