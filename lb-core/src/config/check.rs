@@ -69,8 +69,8 @@ pub(super) fn header_name(text: &str) -> Checked {
     if is_token(text) {
         return Ok(());
     }
-    let bare = text.trim().trim_end_matches(':');
-    let nearest = is_token(bare).then(|| String::from(bare));
+    let bare = text.trim().trim_end_matches(':').replace(' ', "-");
+    let nearest = is_token(&bare).then_some(bare);
     Err(Wrong::expected("the name of a header: letters, digits and -, without spaces and colon")
         .nearest(nearest))
 }

@@ -81,11 +81,8 @@ impl fmt::Display for Path {
                 Step::Index(index) => write!(f, "[{index}]")?,
                 Step::Name(name) => {
                     let dot = if place == 0 { "" } else { "." };
-                    if is_bare(name) {
-                        write!(f, "{dot}{name}")?
-                    } else {
-                        write!(f, "{dot}{}", quoted(name))?
-                    }
+                    let name = if is_bare(name) { name.clone() } else { quoted(name) };
+                    write!(f, "{dot}{name}")?;
                 }
             }
         }

@@ -18,6 +18,7 @@ use super::{
     bounds::{self, Range},
     key::{Path, listed, quoted},
     report::{Finding, Report},
+    suggest,
     values::{self, Wrong},
 };
 
@@ -285,7 +286,7 @@ impl<'a> Table<'a> {
         let mut meant: Vec<&str> = Vec::new();
         for (key, _) in table.iter().filter(|(key, _)| !known.contains(&key.get_ref().as_ref())) {
             let free = known.iter().copied().filter(|name| !table.contains_key(*name));
-            let nearest = report.suggest(key.get_ref(), free);
+            let nearest = suggest::nearest(key.get_ref(), free);
             if let Some(name) = nearest {
                 report.mark_broken(path.name(name));
                 meant.push(name);

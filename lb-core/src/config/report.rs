@@ -108,8 +108,8 @@ impl Report {
         self.broken.borrow_mut().insert(path);
     }
 
-    /// The candidate nearest to `word`. When there are more problems than anyone is shown, nothing: the
-    /// search is slow.
+    /// The candidate nearest to `word`, of which there may be many. When there are more problems than anyone
+    /// is shown, nothing: the search is slow.
     pub(super) fn suggest<'a>(
         &self,
         word: &str,

@@ -7,6 +7,7 @@ use super::{
     problem::{Position, Problem},
     source::Source,
 };
+use crate::limits::PROBLEMS_MAX;
 
 /// Most parts of a dotted key. Keys and brackets nest tables in tables, and the deepest nest that the
 /// parser lets through with this bound can be taken down again on any thread's stack.
@@ -40,7 +41,7 @@ impl Syntax {
             }
             let found = source.text.get(span.clone()).unwrap_or("");
             let problem = match message {
-                _ if is_duplicate => duplicate(found, line, source),
+                _ if is_duplicate => duplicate(found, line, source, syntax.problems.len() < PROBLEMS_MAX),
                 _ if message.starts_with("string values must be quoted") => unquoted(found),
                 _ if is_about_number(message) => {
                     not_a_number(word_at(source.line_text(line), span.start - source.start(line)))
@@ -118,26 +119,30 @@ fn unquoted(found: &str) -> Problem {
     problem(format!("{} without quotes", bare(text)), "text in quotes", Some(text.into()))
 }
 
-fn duplicate(key: &str, line: usize, source: &Source<'_>) -> Problem {
-    let here = source.line_text(line).trim();
-    let first =
-        if here.starts_with('[') { first_header(here, line, source) } else { first_key(key, line, source) };
-    let first = first.map(|line| format!(" (first in line {})", line + 1)).unwrap_or_default();
-    let what = if here.starts_with('[') { here } else { key };
-    problem(format!("{} again{first}", bare(what)), "each key and each table once", None)
+fn duplicate(key: &str, line: usize, source: &Source<'_>, is_shown: bool) -> Problem {
+    let here = uncommented(source.line_text(line));
+    let is_header = here.starts_with('[');
+    let earlier = match is_header {
+        // Looking for the other one takes long in a long file.
+        _ if !is_shown => None,
+        true => (0..line).rev().find(|&earlier| uncommented(source.line_text(earlier)) == here),
+        false => earlier_key(key, line, source),
+    };
+    let earlier = earlier.map(|line| format!(" (also in line {})", line + 1)).unwrap_or_default();
+    let what = if is_header { here } else { key };
+    problem(format!("{} again{earlier}", bare(what)), "each key and each table once", None)
 }
 
-/// The line of the same table's header before `line`.
-fn first_header(header: &str, line: usize, source: &Source<'_>) -> Option<usize> {
-    (0..line).find(|&earlier| source.line_text(earlier).trim() == header)
+/// A header without what follows it.
+fn uncommented(line: &str) -> &str {
+    line.split('#').next().unwrap_or("").trim()
 }
 
 /// The line of the same table that sets `key` before `line` does.
-fn first_key(key: &str, line: usize, source: &Source<'_>) -> Option<usize> {
-    let in_table =
-        (0..line).rev().take_while(|&earlier| !source.line_text(earlier).trim_start().starts_with('['));
+fn earlier_key(key: &str, line: usize, source: &Source<'_>) -> Option<usize> {
+    let is_in_table = |line: &usize| !source.line_text(*line).trim_start().starts_with('[');
     let sets_key = |text: &str| text.split_once('=').is_some_and(|(name, _)| name.trim() == key);
-    in_table.filter(|&earlier| sets_key(source.line_text(earlier))).last()
+    (0..line).rev().take_while(is_in_table).find(|&earlier| sets_key(source.line_text(earlier)))
 }
 
 fn ungrammatical(message: &str) -> Problem {
@@ -189,8 +194,8 @@ fn after_string(text: &str) -> &str {
     let (open, is_multiline) = if text.starts_with(triple) { (triple, true) } else { (quote, false) };
     let mut rest = &text[open.len()..];
     while let Some(letter) = rest.chars().next() {
-        if rest.starts_with(open) {
-            return &rest[open.len()..];
+        if let Some(after) = rest.strip_prefix(open) {
+            return after;
         }
         if letter == '\n' && !is_multiline {
             return rest;
