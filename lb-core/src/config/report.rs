@@ -135,13 +135,14 @@ impl Report {
         self.findings.borrow_mut().extend(independent);
     }
 
-    /// Drops what a file of broken syntax says nothing about: what is missing, what stands in a line of
-    /// `lines` (from 0), and what stands at or after the line `until`.
+    /// Drops what a file of broken syntax says nothing about: what is missing, what may stand further down,
+    /// what stands in a line of `lines` (from 0), and what stands at or after the line `until`.
     pub(super) fn keep_reliable(&self, source: &Source<'_>, lines: &BTreeSet<usize>, until: Option<usize>) {
         self.findings.borrow_mut().retain(|finding| {
             let line = source.find(&finding.path, finding.part).map(|offset| source.line(offset));
             let is_readable = |line| !lines.contains(&line) && until.is_none_or(|until| line < until);
-            !finding.is_absence && line.is_some_and(is_readable)
+            let may_be_lost = finding.is_absence || (finding.rests_on.is_some() && until.is_some());
+            !may_be_lost && line.is_some_and(is_readable)
         });
     }
 
