@@ -69,8 +69,8 @@ pub(super) fn header_name(text: &str) -> Checked {
     if is_token(text) {
         return Ok(());
     }
-    let bare = text.trim().trim_end_matches(':');
-    let nearest = is_token(bare).then(|| String::from(bare));
+    let bare = text.trim().trim_end_matches(':').replace(' ', "-");
+    let nearest = is_token(&bare).then_some(bare);
     Err(Wrong::expected("the name of a header: letters, digits and -, without spaces and colon")
         .nearest(nearest))
 }
@@ -80,9 +80,7 @@ pub(super) fn editable_header(text: &str) -> Checked {
     header_name(text)?;
     if NOT_EDITABLE.iter().any(|name| name.eq_ignore_ascii_case(text)) {
         let list = listed(NOT_EDITABLE);
-        return Err(Wrong::expected(format!(
-            "a header that the balancer does not keep for itself (these it does: {list})"
-        )));
+        return Err(Wrong::expected(format!("a header other than {list}, which the balancer writes itself")));
     }
     Ok(())
 }

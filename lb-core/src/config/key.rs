@@ -48,6 +48,23 @@ impl Path {
         self.0.split_last().map(|(_, rest)| Self(rest.to_vec()))
     }
 
+    /// The path in lower case, for comparing names that were normalised with names as written.
+    pub(super) fn folded(&self) -> Self {
+        let fold = |step: &Step| match step {
+            Step::Name(name) => Step::Name(name.to_ascii_lowercase()),
+            Step::Index(index) => Step::Index(*index),
+        };
+        Self(self.0.iter().map(fold).collect())
+    }
+
+    /// The last step, if it is a name.
+    pub(super) fn last_name(&self) -> Option<&str> {
+        match self.0.last()? {
+            Step::Name(name) => Some(name),
+            Step::Index(_) => None,
+        }
+    }
+
     fn join(&self, step: Step) -> Self {
         let mut steps = Vec::with_capacity(self.0.len() + 1);
         steps.extend_from_slice(&self.0);
@@ -64,11 +81,8 @@ impl fmt::Display for Path {
                 Step::Index(index) => write!(f, "[{index}]")?,
                 Step::Name(name) => {
                     let dot = if place == 0 { "" } else { "." };
-                    if is_bare(name) {
-                        write!(f, "{dot}{name}")?
-                    } else {
-                        write!(f, "{dot}{}", quoted(name))?
-                    }
+                    let name = if is_bare(name) { name.clone() } else { quoted(name) };
+                    write!(f, "{dot}{name}")?;
                 }
             }
         }

@@ -2,7 +2,7 @@
 //! bits of the host, v4 addresses as such.
 
 use alloc::string::String;
-use core::net::{IpAddr, Ipv6Addr, SocketAddr};
+use core::net::{IpAddr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net};
 
@@ -18,7 +18,7 @@ impl Config {
         for backend in self.pools.values_mut().flat_map(|pool| &mut pool.backends) {
             match &mut backend.address {
                 BackendAddress::Ip(address) => {
-                    *address = SocketAddr::new(address.ip().to_canonical(), address.port())
+                    address.set_ip(address.ip().to_canonical());
                 }
                 BackendAddress::Name { host, .. } => host.make_ascii_lowercase(),
             }

@@ -8,7 +8,6 @@ mod pool;
 mod route;
 
 use alloc::{collections::BTreeMap, format, string::ToString, vec::Vec};
-use core::net::{Ipv4Addr, SocketAddr};
 
 use ipnet::IpNet;
 use toml::de::DeTable;
@@ -17,7 +16,7 @@ use super::{
     AccessLog, Config, Listener, LogFormat, Problems, Valid, bounds,
     key::Path,
     problem::Problem,
-    read::{Node, Table},
+    read::{Node, Placeholder, Table},
     report::Report,
     source::Source,
     syntax::{self, Syntax},
@@ -83,17 +82,17 @@ fn file(mut table: Table<'_>) -> Config {
     config
 }
 
-/// An array of tables. What cannot be read at all is left out, so that the number of a section in the
-/// result is that in the file only if nothing was reported.
-fn sections<T>(node: &Node<'_>, name: &str, read: fn(Table<'_>, usize) -> T) -> Option<Vec<T>> {
+/// An array of tables; each is given its index.
+fn sections<T: Placeholder>(node: &Node<'_>, name: &str, read: fn(Table<'_>, usize) -> T) -> Option<Vec<T>> {
     let expected = format!("sections that begin with [[{name}]]");
     if node.is_table() {
         node.report(node.wrong(format!("{expected}, with two brackets")));
         return None;
     }
     let tables = node.items(&expected)?;
-    let tables = tables.iter().enumerate();
-    Some(tables.filter_map(|(index, node)| Some(read(node.table("a table")?, index))).collect())
+    let section = |(index, node): (usize, &Node<'_>)| node.table("a table").map(|table| read(table, index));
+    let sections = tables.iter().enumerate().map(|place| section(place).unwrap_or_else(T::placeholder));
+    Some(sections.collect())
 }
 
 fn access_log(node: &Node<'_>) -> Option<AccessLog> {
@@ -109,8 +108,7 @@ fn access_log(node: &Node<'_>) -> Option<AccessLog> {
 fn listener(mut table: Table<'_>, _index: usize) -> Listener {
     let bind = table.required("bind", r#"an address to listen on, such as bind = "0.0.0.0:8000""#);
     let bind = bind.and_then(|node| node.parsed(values::bind));
-    // In place of an address that cannot be read: one that collides with no other.
-    let mut listener = Listener::at(bind.unwrap_or(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0)));
+    let mut listener = bind.map_or_else(Listener::placeholder, Listener::at);
     table.set("trusted_proxies", &mut listener.trusted_proxies, nets);
     table.set("reason_header", &mut listener.reason_header, |node| node.boolean());
     if let Some(mut table) = table.get("timeouts").and_then(|node| node.table("a table: timeouts = { ... }"))

@@ -5,14 +5,20 @@ use alloc::{
     string::{String, ToString},
     vec::Vec,
 };
-use core::time::Duration;
+use core::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
+use ipnet::IpNet;
 use toml::de::{DeTable, DeValue};
 
 use super::{
+    Backend, BackendAddress, Listener, Route, StatusRange,
     bounds::{self, Range},
     key::{Path, listed, quoted},
     report::{Finding, Report},
+    suggest,
     values::{self, Wrong},
 };
 
@@ -140,9 +146,14 @@ impl<'a> Node<'a> {
         if self.value.is_array() { self.items(expected) } else { Some([self.clone()].into()) }
     }
 
-    /// What `read` makes of the array's elements, without those that are wrong.
-    pub(super) fn list<T>(&self, expected: &str, read: impl Fn(&Node<'a>) -> Option<T>) -> Option<Vec<T>> {
-        Some(self.items(expected)?.iter().filter_map(read).collect())
+    /// What `read` makes of the array's elements; `T`'s placeholder where one is wrong, so that the others
+    /// keep their places.
+    pub(super) fn list<T: Placeholder>(
+        &self,
+        expected: &str,
+        read: impl Fn(&Node<'a>) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        Some(self.items(expected)?.iter().map(|item| read(item).unwrap_or_else(T::placeholder)).collect())
     }
 
     pub(super) fn table(&self, expected: &str) -> Option<Table<'a>> {
@@ -161,6 +172,54 @@ impl<'a> Node<'a> {
                 (name, Node { path: self.path.name(name), value: value.get_ref(), report: self.report })
             };
         Some(entries.into_iter().map(node).collect())
+    }
+}
+
+/// What stands in a list for an element that could not be read. It is never seen outside: its problem was
+/// reported.
+pub(super) trait Placeholder {
+    fn placeholder() -> Self;
+}
+
+impl Placeholder for String {
+    fn placeholder() -> Self {
+        Self::new()
+    }
+}
+
+impl Placeholder for u16 {
+    fn placeholder() -> Self {
+        0
+    }
+}
+
+impl Placeholder for IpNet {
+    fn placeholder() -> Self {
+        Self::from(IpAddr::from(Ipv4Addr::UNSPECIFIED))
+    }
+}
+
+impl Placeholder for StatusRange {
+    fn placeholder() -> Self {
+        Self { first: 200, last: 200 }
+    }
+}
+
+impl Placeholder for Backend {
+    fn placeholder() -> Self {
+        Self::at(BackendAddress::Ip(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0)), "?")
+    }
+}
+
+impl Placeholder for Listener {
+    fn placeholder() -> Self {
+        Self::at(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0))
+    }
+}
+
+impl Placeholder for Route {
+    fn placeholder() -> Self {
+        Self::to("")
     }
 }
 
@@ -227,7 +286,7 @@ impl<'a> Table<'a> {
         let mut meant: Vec<&str> = Vec::new();
         for (key, _) in table.iter().filter(|(key, _)| !known.contains(&key.get_ref().as_ref())) {
             let free = known.iter().copied().filter(|name| !table.contains_key(*name));
-            let nearest = report.suggest(key.get_ref(), free);
+            let nearest = suggest::nearest(key.get_ref(), free);
             if let Some(name) = nearest {
                 report.mark_broken(path.name(name));
                 meant.push(name);

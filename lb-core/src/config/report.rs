@@ -9,7 +9,7 @@ use alloc::{
 use core::cell::RefCell;
 
 use super::{
-    key::Path,
+    key::{Path, quoted},
     problem::{Problem, Problems},
     source::{Part, Source},
     suggest,
@@ -70,21 +70,19 @@ impl Finding {
     fn into_problem(self, source: Option<&Source<'_>>) -> Problem {
         let offset = source.and_then(|source| source.find(&self.path, self.part));
         let position = source.zip(offset).map(|(source, offset)| source.position(offset));
-        let found = match &self.first {
-            None => self.found,
-            Some(first) => {
-                let place = source.zip(source.and_then(|source| source.find(first, Part::Value)));
-                let line = place.map(|(source, offset)| format!(", line {}", source.line(offset) + 1));
-                format!("{} (first in {first}{})", self.found, line.unwrap_or_default())
-            }
+        let spelled = source.map_or_else(|| self.path.clone(), |source| source.spelled(&self.path));
+        let mut found = match (self.path.last_name(), spelled.last_name()) {
+            (Some(name), Some(spelled)) if self.found == quoted(name) => quoted(spelled),
+            _ => self.found,
         };
-        Problem {
-            position,
-            key: self.path.to_string(),
-            found,
-            expected: self.expected,
-            nearest: self.nearest,
+        if let Some(first) = &self.first {
+            let offset = source.and_then(|source| source.find(first, Part::Value));
+            let line =
+                source.zip(offset).map(|(source, offset)| format!(", line {}", source.line(offset) + 1));
+            found.push_str(&format!(" (first in {first}{})", line.unwrap_or_default()));
         }
+        let Self { expected, nearest, .. } = self;
+        Problem { position, key: spelled.to_string(), found, expected, nearest }
     }
 }
 
@@ -110,8 +108,8 @@ impl Report {
         self.broken.borrow_mut().insert(path);
     }
 
-    /// The candidate nearest to `word`. When there are more problems than anyone is shown, nothing: the
-    /// search is slow.
+    /// The candidate nearest to `word`, of which there may be many. When there are more problems than anyone
+    /// is shown, nothing: the search is slow.
     pub(super) fn suggest<'a>(
         &self,
         word: &str,
@@ -123,25 +121,28 @@ impl Report {
     /// Adds what `later` found, except where it is only a consequence: its place, something within it or
     /// something around it could not be read in the first place.
     pub(super) fn add_independent(&self, later: Self) {
-        let mut broken = self.broken.take();
-        broken.extend(self.findings.borrow().iter().map(|finding| finding.path.clone()));
+        let mut broken: BTreeSet<Path> = self.broken.take().iter().map(Path::folded).collect();
+        broken.extend(self.findings.borrow().iter().map(|finding| finding.path.folded()));
+        let touches = |path: &Path| {
+            let path = path.folded();
+            let within = broken.range(path.clone()..).next().is_some_and(|found| found.starts_with(&path));
+            within || core::iter::successors(Some(path), Path::parent).any(|around| broken.contains(&around))
+        };
         let independent = later.findings.into_inner().into_iter().filter(|finding| {
-            let around = core::iter::successors(Some(finding.path.clone()), Path::parent);
-            let within = broken.range(finding.path.clone()..).next();
-            !around.into_iter().any(|path| broken.contains(&path))
-                && !within.is_some_and(|path| path.starts_with(&finding.path))
-                && !finding.rests_on.as_ref().is_some_and(|path| broken.contains(path))
+            let rests_well = finding.rests_on.as_ref().is_none_or(|path| !broken.contains(path));
+            rests_well && !touches(&finding.path) && !finding.first.as_ref().is_some_and(touches)
         });
         self.findings.borrow_mut().extend(independent);
     }
 
-    /// Drops what a file of broken syntax says nothing about: what is missing, what stands in a line of
-    /// `lines` (from 0), and what stands at or after the line `until`.
+    /// Drops what a file of broken syntax says nothing about: what is missing, what may stand further down,
+    /// what stands in a line of `lines` (from 0), and what stands at or after the line `until`.
     pub(super) fn keep_reliable(&self, source: &Source<'_>, lines: &BTreeSet<usize>, until: Option<usize>) {
         self.findings.borrow_mut().retain(|finding| {
             let line = source.find(&finding.path, finding.part).map(|offset| source.line(offset));
             let is_readable = |line| !lines.contains(&line) && until.is_none_or(|until| line < until);
-            !finding.is_absence && line.is_some_and(is_readable)
+            let may_be_lost = finding.is_absence || (finding.rests_on.is_some() && until.is_some());
+            !may_be_lost && line.is_some_and(is_readable)
         });
     }
 

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeString, DeTable, DeValue};
 
 use super::{
     key::{Path, Step},
@@ -36,6 +36,11 @@ impl<'a> Source<'a> {
         self.lines.partition_point(|&start| start <= offset).saturating_sub(1)
     }
 
+    /// The offset of a line's first byte, the line counted from 0.
+    pub(super) fn start(&self, line: usize) -> usize {
+        self.lines.get(line).copied().unwrap_or(self.text.len())
+    }
+
     /// The text of a line, counted from 0, without what ends it.
     pub(super) fn line_text(&self, line: usize) -> &'a str {
         let end = self.lines.get(line + 1).map_or(self.text.len(), |next| next - 1);
@@ -51,35 +56,58 @@ impl<'a> Source<'a> {
     /// The offset of what `path` names or, where the file has no such thing, of the innermost table
     /// around it that the file has; none if that is the file itself.
     pub(super) fn find(&self, path: &Path, part: Part) -> Option<usize> {
-        let (first, rest) = path.steps().split_first()?;
-        let Step::Name(name) = first else { return None };
-        let (mut key_at, mut value) = entry(self.root, name)?;
-        let mut value_at = value.span().start;
-        let mut missing = false;
-        for step in rest {
-            let found = match (step, value.get_ref()) {
-                (Step::Name(name), DeValue::Table(table)) => entry(table, name),
-                (Step::Index(index), DeValue::Array(items)) => {
-                    items.get(*index).map(|item| (item.span().start, item))
-                }
-                _ => None,
+        let mut value: Option<&Value<'_>> = None;
+        let mut key_at = None;
+        for step in path.steps() {
+            let Some((at, next)) = self.step(value, step) else {
+                return value.map(|value| value.span().start);
             };
-            let Some((next_key_at, next)) = found else {
-                missing = true;
-                break;
-            };
-            (key_at, value, value_at) = (next_key_at, next, next.span().start);
+            (key_at, value) = (at.map(|key| key.span().start), Some(next));
         }
-        Some(if part == Part::Key && !missing { key_at } else { value_at })
+        let value_at = value.map(|value| value.span().start);
+        if part == Part::Key { key_at.or(value_at) } else { value_at }
+    }
+
+    /// `path` with its names as the file spells them.
+    pub(super) fn spelled(&self, path: &Path) -> Path {
+        let (mut spelled, mut value, mut is_lost) = (Path::root(), None, false);
+        for step in path.steps() {
+            let found = if is_lost { None } else { self.step(value, step) };
+            spelled = match (step, found) {
+                (Step::Index(index), _) => spelled.index(*index),
+                (Step::Name(_), Some((Some(key), _))) => spelled.name(key.get_ref()),
+                (Step::Name(name), _) => spelled.name(name),
+            };
+            is_lost = found.is_none();
+            value = found.map(|(_, value)| value);
+        }
+        spelled
+    }
+
+    /// What one step leads to from `value`, or from the root, with its key if it has one.
+    fn step(
+        &self,
+        value: Option<&'a Value<'a>>,
+        step: &Step,
+    ) -> Option<(Option<&'a Key<'a>>, &'a Value<'a>)> {
+        match (step, value.map(toml::Spanned::get_ref)) {
+            (Step::Name(name), None) => entry(self.root, name),
+            (Step::Name(name), Some(DeValue::Table(table))) => entry(table, name),
+            (Step::Index(index), Some(DeValue::Array(items))) => {
+                return items.get(*index).map(|item| (None, item));
+            }
+            _ => None,
+        }
+        .map(|(key, value)| (Some(key), value))
     }
 }
 
+type Key<'a> = toml::Spanned<DeString<'a>>;
 type Value<'a> = toml::Spanned<DeValue<'a>>;
 
 /// The entry called `name`, or else one that differs in case only (names of header fields are read in
 /// lower case).
-fn entry<'a>(table: &'a DeTable<'a>, name: &str) -> Option<(usize, &'a Value<'a>)> {
+fn entry<'a>(table: &'a DeTable<'a>, name: &str) -> Option<(&'a Key<'a>, &'a Value<'a>)> {
     let exact = table.get_key_value(name);
-    let found = exact.or_else(|| table.iter().find(|(key, _)| key.get_ref().eq_ignore_ascii_case(name)));
-    found.map(|(key, value)| (key.span().start, value))
+    exact.or_else(|| table.iter().find(|(key, _)| key.get_ref().eq_ignore_ascii_case(name)))
 }

@@ -7,6 +7,7 @@ use super::{
     problem::{Position, Problem},
     source::Source,
 };
+use crate::limits::PROBLEMS_MAX;
 
 /// Most parts of a dotted key. Keys and brackets nest tables in tables, and the deepest nest that the
 /// parser lets through with this bound can be taken down again on any thread's stack.
@@ -29,26 +30,81 @@ impl Syntax {
             errors.iter().map(|error| (error.span().unwrap_or(0..0), error.message())).collect();
         placed.sort_by_key(|(span, _)| span.start);
         let mut syntax = Self::default();
+        let mut is_repeated = false;
         for (span, message) in placed {
             let line = source.line(span.start);
-            if !syntax.lines.insert(line) {
+            is_repeated &= !source.line_text(line).trim_start().starts_with('[');
+            let is_duplicate = message == "duplicate key";
+            // The keys of a table that is there twice are there twice as well.
+            if (is_repeated && is_duplicate) || !syntax.lines.insert(line) {
                 continue;
             }
             let found = source.text.get(span.clone()).unwrap_or("");
-            let (is_local, problem) = match message {
-                _ if message.starts_with("string values must be quoted") => (true, unquoted(found)),
-                "duplicate key" => (true, duplicate(found, line, source)),
-                _ => (false, ungrammatical(message)),
+            let problem = match message {
+                _ if is_duplicate => duplicate(found, line, source, syntax.problems.len() < PROBLEMS_MAX),
+                _ if message.starts_with("string values must be quoted") => unquoted(found),
+                _ if is_about_number(message) => {
+                    not_a_number(word_at(source.line_text(line), span.start - source.start(line)))
+                }
+                _ => {
+                    syntax.lost_from = syntax.lost_from.or(Some(line));
+                    ungrammatical(message)
+                }
             };
-            if !is_local && syntax.lost_from.is_none() {
-                syntax.lost_from = Some(line);
-            }
+            is_repeated |= is_duplicate && source.line_text(line).trim_start().starts_with('[');
             syntax
                 .problems
                 .push((span.start, Problem { position: Some(source.position(span.start)), ..problem }));
+            if is_unclosed(message) {
+                break;
+            }
         }
         syntax
     }
+}
+
+/// Whether all that follows an error is taken for the inside of an array or an inline table.
+fn is_unclosed(message: &str) -> bool {
+    ["array", "inline table", "between key-value pairs"].iter().any(|place| message.contains(place))
+        && !message.starts_with("unclosed array table")
+}
+
+/// Whether an error is about the inside of a bare value. What begins like a number is taken for one.
+fn is_about_number(message: &str) -> bool {
+    const STARTS: [&str; 10] = [
+        "`_` may only",
+        "integers with",
+        "invalid date",
+        "invalid float",
+        "invalid integer",
+        "invalid time",
+        "radix must",
+        "redundant",
+        "unexpected leading zero",
+        "unexpected sign",
+    ];
+    STARTS.iter().any(|start| message.starts_with(start))
+}
+
+/// The bare value of which one byte is at `offset` in `line`.
+fn word_at(line: &str, offset: usize) -> &str {
+    let ends = [' ', '\t', ',', '=', '[', ']', '{', '}', '#'];
+    let (before, after) = line.split_at_checked(offset).unwrap_or((line, ""));
+    let start = before.rfind(ends).map_or(0, |at| at + 1);
+    let end = offset + after.find(ends).unwrap_or(after.len());
+    line.get(start..end).unwrap_or("")
+}
+
+fn not_a_number(word: &str) -> Problem {
+    let is_text = word.bytes().any(|byte| !byte.is_ascii_digit());
+    let found = format!("{} without quotes", bare(word));
+    problem(found, "a number, or text in quotes", is_text.then(|| word.into()))
+}
+
+/// `text` as it stands, but safe for a terminal.
+fn bare(text: &str) -> String {
+    let quoted = quoted(text);
+    quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or("").into()
 }
 
 fn problem(found: String, expected: impl Into<String>, nearest: Option<String>) -> Problem {
@@ -60,33 +116,40 @@ fn unquoted(found: &str) -> Problem {
     if text.is_empty() {
         return problem("no value".into(), "one after the \"=\"", None);
     }
-    problem(format!("{} without quotes", quoted(text).trim_matches('"')), "text in quotes", Some(text.into()))
+    problem(format!("{} without quotes", bare(text)), "text in quotes", Some(text.into()))
 }
 
-fn duplicate(key: &str, line: usize, source: &Source<'_>) -> Problem {
-    let here = source.line_text(line).trim();
-    let first =
-        if here.starts_with('[') { first_header(here, line, source) } else { first_key(key, line, source) };
-    let first = first.map(|line| format!(" (first in line {})", line + 1)).unwrap_or_default();
-    let what = if here.starts_with('[') { here } else { key };
-    problem(format!("{} again{first}", quoted(what).trim_matches('"')), "each key and each table once", None)
+fn duplicate(key: &str, line: usize, source: &Source<'_>, is_shown: bool) -> Problem {
+    let here = uncommented(source.line_text(line));
+    let is_header = here.starts_with('[');
+    let earlier = match is_header {
+        // Looking for the other one takes long in a long file.
+        _ if !is_shown => None,
+        true => (0..line).rev().find(|&earlier| uncommented(source.line_text(earlier)) == here),
+        false => earlier_key(key, line, source),
+    };
+    let earlier = earlier.map(|line| format!(" (also in line {})", line + 1)).unwrap_or_default();
+    let what = if is_header { here } else { key };
+    problem(format!("{} again{earlier}", bare(what)), "each key and each table once", None)
 }
 
-/// The line of the same table's header before `line`.
-fn first_header(header: &str, line: usize, source: &Source<'_>) -> Option<usize> {
-    (0..line).find(|&earlier| source.line_text(earlier).trim() == header)
+/// A header without what follows it.
+fn uncommented(line: &str) -> &str {
+    line.split('#').next().unwrap_or("").trim()
 }
 
 /// The line of the same table that sets `key` before `line` does.
-fn first_key(key: &str, line: usize, source: &Source<'_>) -> Option<usize> {
-    let in_table =
-        (0..line).rev().take_while(|&earlier| !source.line_text(earlier).trim_start().starts_with('['));
+fn earlier_key(key: &str, line: usize, source: &Source<'_>) -> Option<usize> {
+    let is_in_table = |line: &usize| !source.line_text(*line).trim_start().starts_with('[');
     let sets_key = |text: &str| text.split_once('=').is_some_and(|(name, _)| name.trim() == key);
-    in_table.filter(|&earlier| sets_key(source.line_text(earlier))).last()
+    (0..line).rev().take_while(is_in_table).find(|&earlier| sets_key(source.line_text(earlier)))
 }
 
 fn ungrammatical(message: &str) -> Problem {
     let (what, expected) = message.split_once(", expected ").unwrap_or((message, "valid TOML"));
+    if message.starts_with("missing comma between array elements") {
+        return problem("neither a comma nor the end of the array".into(), "`,` or `]`", None);
+    }
     let expected = match expected {
         "nothing" => "valid TOML",
         "newline, `#`" => "the end of the line",
@@ -131,8 +194,8 @@ fn after_string(text: &str) -> &str {
     let (open, is_multiline) = if text.starts_with(triple) { (triple, true) } else { (quote, false) };
     let mut rest = &text[open.len()..];
     while let Some(letter) = rest.chars().next() {
-        if rest.starts_with(open) {
-            return &rest[open.len()..];
+        if let Some(after) = rest.strip_prefix(open) {
+            return after;
         }
         if letter == '\n' && !is_multiline {
             return rest;

@@ -152,16 +152,15 @@ pub(super) fn bind(text: &str) -> Result<SocketAddr, Wrong> {
 
 /// A backend's address: `IP:port` or `host:port`.
 pub(super) fn backend(text: &str) -> Result<BackendAddress, Wrong> {
-    let wrong = || Wrong::expected(BACKEND).nearest(intended_backend(text));
+    backend_address(text).ok_or_else(|| Wrong::expected(BACKEND).nearest(intended_backend(text)))
+}
+
+fn backend_address(text: &str) -> Option<BackendAddress> {
     if let Ok(address) = text.parse::<SocketAddr>() {
-        return if address.port() == 0 { Err(wrong()) } else { Ok(BackendAddress::Ip(address)) };
+        return Some(BackendAddress::Ip(address)).filter(|_| address.port() != 0);
     }
-    let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
-    let port = port_number(port).ok_or_else(wrong)?;
-    if !is_host_name(host) {
-        return Err(wrong());
-    }
-    Ok(BackendAddress::Name { host: host.to_ascii_lowercase(), port })
+    let (host, port) = text.rsplit_once(':').filter(|(host, _)| is_host_name(host))?;
+    Some(BackendAddress::Name { host: host.to_ascii_lowercase(), port: port_number(port)? })
 }
 
 /// What `text` would be without a scheme and a path, with brackets, and with the port of its scheme.
@@ -172,10 +171,9 @@ fn intended_backend(text: &str) -> Option<String> {
         _ => (text, 8080),
     };
     let authority = rest.split('/').next().unwrap_or(rest);
-    let with_port = || format!("{authority}:{port}");
-    let candidates =
-        [Some(authority.to_string()), without_brackets(authority), portless(authority), Some(with_port())];
-    candidates.into_iter().flatten().find(|candidate| candidate != text && backend(candidate).is_ok())
+    let bracketed = without_brackets(authority).or_else(|| portless(authority));
+    let candidates = [Some(authority.into()), bracketed, Some(format!("{authority}:{port}"))];
+    candidates.into_iter().flatten().find(|candidate: &String| backend_address(candidate).is_some())
 }
 
 /// `::1:80` as it is meant: `[::1]:80`.

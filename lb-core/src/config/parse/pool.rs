@@ -1,11 +1,12 @@
 //! `[pool.NAME]` and what stands in it.
 
-use alloc::{format, vec::Vec};
-use core::net::{Ipv4Addr, SocketAddr};
+use alloc::format;
 
 use crate::config::{
-    AdminState, Algorithm, Backend, BackendAddress, HealthCheck, InitialHealth, Outlier, Pool, PoolLimits,
-    PoolTimeouts, Retry, StatusRange, bounds, read::Node, values,
+    AdminState, Algorithm, Backend, HealthCheck, InitialHealth, Outlier, Pool, PoolLimits, PoolTimeouts,
+    Retry, StatusRange, bounds,
+    read::{Node, Placeholder},
+    values,
 };
 
 const ALGORITHMS: [(&str, Algorithm); 4] = [
@@ -48,14 +49,12 @@ fn backend(node: &Node<'_>) -> Option<Backend> {
     let address = table.required("address", r#"an address, such as address = "10.0.0.1:8080""#);
     let written = address.as_ref().and_then(Node::as_str).unwrap_or("?");
     let address = address.as_ref().and_then(|node| node.parsed(values::backend));
-    let is_readable = address.is_some();
-    let placeholder = BackendAddress::Ip(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0));
-    let mut backend = Backend::at(address.unwrap_or(placeholder), written);
+    let mut backend = address.map_or_else(Backend::placeholder, |address| Backend::at(address, written));
     table.set("name", &mut backend.name, |node| node.string("a name"));
     table.set("weight", &mut backend.weight, |node| node.integer(&bounds::WEIGHT));
     table.set("state", &mut backend.state, |node| node.word(&STATES));
     table.finish();
-    is_readable.then_some(backend)
+    Some(backend)
 }
 
 fn timeouts(node: &Node<'_>) -> Option<PoolTimeouts> {
@@ -124,7 +123,7 @@ fn retry(node: &Node<'_>) -> Option<Retry> {
     table.set("budget_floor", &mut retry.budget_floor, |node| node.integer(&bounds::COUNT_OR_NONE));
     table.set("on_status", &mut retry.on_status, |node| {
         let status = |item: &Node<'_>| item.integer(&bounds::SERVER_ERROR);
-        node.list("an array of statuses, such as [502, 503]", status).map(Vec::from)
+        node.list("an array of statuses, such as [502, 503]", status)
     });
     table.finish();
     Some(retry)

@@ -68,9 +68,7 @@ fn conditions(node: &Node<'_>, are_headers: bool) -> Option<Vec<(String, String)
     if are_headers {
         report_repeats(&entries);
     }
-    let pair = |(name, node): &(&str, Node<'_>)| {
-        Some(((*name).to_string(), node.string("one value, which must be there as a whole")?))
-    };
+    let pair = |(name, node): &(&str, Node<'_>)| Some(((*name).to_string(), node.string("text in quotes")?));
     Some(entries.iter().filter_map(pair).collect())
 }
 
@@ -87,7 +85,7 @@ fn report_repeats(entries: &[(&str, Node<'_>)]) {
 
 fn methods(node: &Node<'_>) -> Option<Vec<String>> {
     let items = node.one_or_more(r#"a method or an array of methods, such as ["GET", "HEAD"]"#)?;
-    Some(items.iter().filter_map(|item| item.string("a method")).collect())
+    Some(items.iter().map(|item| item.string("a method").unwrap_or_default()).collect())
 }
 
 fn strings(node: &Node<'_>, expected: &str) -> Option<Vec<String>> {
