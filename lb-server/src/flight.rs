@@ -190,6 +190,7 @@ impl Flight {
         let close = matches!(
             reason,
             Reason::MalformedRequest
+                | Reason::MethodNotImplemented
                 | Reason::MalformedBody
                 | Reason::BodyTooLarge
                 | Reason::RequestBodyTimeout

@@ -133,7 +133,7 @@ fn what_may_be_written_in_several_forms_has_one() {
 #[test]
 fn built_in_code_the_same_is_said_without_positions() {
     let mut config = Config::load(MINIMAL).unwrap().into_inner();
-    config.routes.push(Route { timeout: Duration::ZERO, ..Route::to("mnago") });
+    config.routes.push(Route { timeout: Some(Duration::ZERO), ..Route::to("mnago") });
     config.pools.insert("empty".into(), Pool::default());
     let problems = config.validate().unwrap_err();
     let lines = "pool.empty.backends: found no backends, expected at least one\n\

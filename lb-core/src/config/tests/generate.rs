@@ -214,7 +214,7 @@ prop_compose! {
 
 prop_compose! {
     fn route()(
-        timeout in timeout(), path in path(), is_exact: bool, method in option::of(select(&["GET", "POST"][..])), headers in pairs(),
+        timeout in option::of(timeout()), per in timeout(), path in path(), is_exact: bool, method in option::of(select(&["GET", "POST"][..])), headers in pairs(),
         query in pairs(), firewall in firewall(), limit in option::of((1..100u32, 1..100u32, any::<bool>())), request in request(),
         response in pairs(),
     ) -> Route {
@@ -222,7 +222,7 @@ prop_compose! {
         let methods = method.into_iter().map(Into::into).collect();
         let matches = Match { host: None, path, methods, headers, query };
         let rate_limit = limit.map(|(requests, burst, by_client)| RateLimit {
-            requests, burst, per: timeout, by: if by_client { RateLimitKey::Client } else { RateLimitKey::Route },
+            requests, burst, per, by: if by_client { RateLimitKey::Client } else { RateLimitKey::Route },
         });
         let response = HeaderEdits { set: response, ..HeaderEdits::default() };
         Route { timeout, matches, firewall, rate_limit, request, response, ..Route::to("") }
@@ -402,13 +402,13 @@ fn route_text(route: &Route) -> String {
     conditions.extend(matches.methods.iter().map(|method| ("method", text(method))));
     let mut keys = [
         ("pool", text(&route.pool)),
-        ("timeout", time(route.timeout)),
         ("match", inline(conditions)),
         ("firewall", firewall_text(&route.firewall)),
         ("request", request_text(&route.request)),
         ("response", inline([("set_headers", table(&route.response.set))])),
     ]
     .to_vec();
+    keys.extend(route.timeout.map(|timeout| ("timeout", time(timeout))));
     if route.name != "route-2" {
         keys.push(("name", text(&route.name)));
     }
