@@ -89,6 +89,11 @@ impl Firewall {
         })
     }
 
+    /// Whether the path makes a difference.
+    pub(crate) fn judges_paths(&self) -> bool {
+        !self.allow_paths.plain.is_empty() || !self.deny_paths.plain.is_empty()
+    }
+
     /// The cheapest questions come first.
     pub(crate) fn judge(&self, judged: &Judged<'_>) -> Result<(), FirewallList> {
         let RequestView { client, method, .. } = *judged.view;
@@ -260,6 +265,8 @@ mod tests {
     #[case("/messages;x/1", false)]
     #[case("/;x/messages", false)]
     #[case("/x/..;/messages", false)]
+    #[case::parameters_up_to_a_plain_slash("/;%2Fx/messages", false)]
+    #[case::parameters_up_to_any_slash("/;x%2Fmessages", false)]
     #[case("/messages%3Fx", false)]
     #[case("/%C0%AFmessages", false)]
     #[case("/caf%C3%A9", false)]

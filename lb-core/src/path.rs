@@ -124,9 +124,9 @@ fn unescape(path: &[u8]) -> Result<Vec<u8>, PathError> {
         if byte == b'%' {
             let (value, _) = escape(&path[at..])?;
             if is_unreserved(value) {
-                out.push(value)
+                out.push(value);
             } else {
-                push_escaped(&mut out, value)
+                push_escaped(&mut out, value);
             }
             at += 3;
         } else {

@@ -159,7 +159,7 @@ impl Plan {
     /// How else the path may be read, if that matters: rules are to hold for it, or it hides dot
     /// segments, which only [`Doubt::Structure`] can do.
     fn readings(&self, path: &str) -> Option<Readings> {
-        let judges = self.firewall.is_some() || self.loose_index.is_some();
+        let judges = self.loose_index.is_some() || self.firewall.as_ref().is_some_and(Firewall::judges_paths);
         let least = if judges { Doubt::Characters } else { Doubt::Structure };
         (path::doubt(path) >= least).then(|| Readings::of(path))
     }

@@ -409,7 +409,7 @@ proptest! {
                 lost_by_precedence.push(route.index());
             }
         });
-        let mut rest: Vec<Route> = config.routes.clone();
+        let mut rest = config.routes;
         let mut expected = Vec::new();
         let mut places: Vec<usize> = (0..rest.len()).collect();
         while let Some(best) = brute_force(&rest, &view) {
