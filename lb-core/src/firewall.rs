@@ -5,7 +5,7 @@ use alloc::{string::String, vec::Vec};
 use crate::{
     config,
     ip_set::IpSet,
-    path::{self, Readings},
+    path::{self, Certain, Reading},
     request::RequestView,
     table::Prefixes,
 };
@@ -54,7 +54,7 @@ impl FirewallList {
 pub(crate) struct Judged<'a> {
     pub(crate) view: &'a RequestView<'a>,
     pub(crate) path: &'a str,
-    pub(crate) readings: Option<&'a Readings>,
+    pub(crate) reading: Option<&'a Reading>,
 }
 
 /// The rules of one `[firewall]`, prepared.
@@ -106,10 +106,10 @@ impl Firewall {
         if let Some(&(list, _)) = verdicts.iter().find(|(_, passes)| !passes) {
             return Err(list);
         }
-        if self.deny_paths.has_any_reading(judged) {
+        if self.deny_paths.may_have(judged) {
             return Err(FirewallList::DenyPaths);
         }
-        if !self.allow_paths.plain.is_empty() && !self.allow_paths.has_all_readings(judged) {
+        if !self.allow_paths.plain.is_empty() && !self.allow_paths.must_have(judged) {
             return Err(FirewallList::AllowPaths);
         }
         if self.deny_headers.iter().any(|rule| rule.holds(judged.view)) {
@@ -137,31 +137,51 @@ struct Paths {
     plain: Prefixes<()>,
     /// The same as readings.
     loose: Prefixes<()>,
+    /// The keys of `loose`, sorted.
+    sorted: Vec<Vec<u8>>,
 }
 
 impl Paths {
     fn new(rules: &[String]) -> Self {
         let (mut plain, mut loose) = (Prefixes::default(), Prefixes::default());
+        let mut sorted = Vec::with_capacity(rules.len());
         for rule in rules {
             let rule = path::of_config(rule);
             plain.entry(rule.as_bytes());
-            loose.entry(&Readings::of_rule(&rule));
+            let reading = Reading::of_rule(&rule);
+            loose.entry(&reading);
+            sorted.push(reading);
         }
-        Self { plain, loose }
+        sorted.sort_unstable();
+        Self { plain, loose, sorted }
     }
 
-    fn has_any_reading(&self, judged: &Judged<'_>) -> bool {
+    /// Whether some program could take the path for one of these.
+    fn may_have(&self, judged: &Judged<'_>) -> bool {
         self.plain.covers(judged.path.as_bytes())
-            || judged
-                .readings
-                .is_some_and(|readings| readings.paths.iter().any(|path| self.loose.covers(path)))
+            || judged.reading.is_some_and(|reading| match reading.certain() {
+                Certain::All(path) => self.loose.covers(path),
+                Certain::Beginning(path) => self.covers_beginning(path) || self.has_below(path),
+            })
     }
 
-    fn has_all_readings(&self, judged: &Judged<'_>) -> bool {
+    /// Whether every program takes the path for one of these.
+    fn must_have(&self, judged: &Judged<'_>) -> bool {
         self.plain.covers(judged.path.as_bytes())
-            && judged
-                .readings
-                .is_none_or(|readings| readings.paths.iter().all(|path| self.loose.covers(path)))
+            && judged.reading.is_none_or(|reading| match reading.certain() {
+                Certain::All(path) => self.loose.covers(path),
+                Certain::Beginning(path) => self.covers_beginning(path),
+            })
+    }
+
+    fn covers_beginning(&self, path: &[u8]) -> bool {
+        self.loose.covers(if path.is_empty() { b"/" } else { path })
+    }
+
+    fn has_below(&self, path: &[u8]) -> bool {
+        let begins = [path, b"/"].concat();
+        let at = self.sorted.partition_point(|rule| *rule < begins);
+        self.sorted.get(at).is_some_and(|rule| rule.starts_with(&begins))
     }
 }
 
@@ -203,8 +223,8 @@ mod tests {
     /// The verdict on a request as it came in.
     fn judge(rules: &config::Firewall, view: &RequestView<'_>) -> Result<(), FirewallList> {
         let path = path::normalise(view.path).unwrap();
-        let readings = (path::doubt(&path) != path::Doubt::None).then(|| Readings::of(&path));
-        let judged = Judged { view, path: &path, readings: readings.as_ref() };
+        let reading = (path::doubt(&path) != path::Doubt::None).then(|| Reading::of(&path));
+        let judged = Judged { view, path: &path, reading: reading.as_ref() };
         Firewall::compile(rules).map_or(Ok(()), |firewall| firewall.judge(&judged))
     }
 
@@ -267,6 +287,9 @@ mod tests {
     #[case("/x/..;/messages", false)]
     #[case::parameters_up_to_a_plain_slash("/;%2Fx/messages", false)]
     #[case::parameters_up_to_any_slash("/;x%2Fmessages", false)]
+    #[case::parameters_up_to_a_slash_decoded_once("/;%252Fx%2Fmessages", false)]
+    #[case::parameters_that_leave_everything_else_open("/x;y%2Fmessages", true)]
+    #[case::parameters_that_leave_what_is_denied_open("/a;y%2Fz", true)]
     #[case("/messages%3Fx", false)]
     #[case("/%C0%AFmessages", false)]
     #[case("/caf%C3%A9", false)]
@@ -419,9 +442,7 @@ mod tests {
         ) {
             let path = format!("/{path}");
             let Ok(normal) = path::normalise(&path) else { return Ok(()) };
-            let readings = Readings::of(&normal);
-            let doubt = path::doubt(&normal) == path::Doubt::Structure;
-            if doubt && readings.dots {
+            if path::doubt(&normal) == path::Doubt::Structure && Reading::of(&normal).dots {
                 return Ok(());
             }
             let read = backend.reads(&normal);

@@ -9,7 +9,7 @@ mod readings;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use readings::{Doubt, Readings, doubt};
+pub(crate) use readings::{Certain, Doubt, Reading, doubt};
 
 /// Why a path is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

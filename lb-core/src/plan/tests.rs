@@ -200,6 +200,9 @@ fn the_global_firewall_comes_first() {
 #[case::hidden_dots_by_parameters("a/public/..;/admin", "firewall_route")]
 #[case::hidden_dots_elsewhere("a/public/..%2Fpictures", "malformed_request")]
 #[case::harmless_escapes("a/public%20admin%2Fx;y", "all")]
+#[case::open_parameters("a/;%2Fx/admin", "firewall_route")]
+#[case::open_parameters_below("a/admin;%2Fx", "firewall_route")]
+#[case::open_parameters_elsewhere("a/proxy/http:%2F%2Fhost%3Fq=a%2Fb", "all")]
 fn a_route_with_a_firewall_cannot_be_avoided(#[case] request: &str, #[case] expected: &str) {
     let admin = Route { firewall: deny_everyone(), ..route("admin", on("", prefix("/admin"))) };
     let plan = plan([route("all", Match::default()), admin]);
