@@ -5,6 +5,8 @@ use core::fmt;
 
 use crate::limits::PATH_BYTES_MAX;
 
+#[cfg(test)]
+pub(crate) mod backend;
 mod readings;
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,10 @@ use proptest::prelude::*;
 use rstest::rstest;
 
 use super::*;
-use crate::config::{Match, PathMatch, RequestEdits, Route};
+use crate::{
+    config::{Match, PathMatch, RequestEdits, Route},
+    path::backend::{backend, dodges},
+};
 
 fn route(name: &str, matches: Match) -> Route {
     Route {
@@ -422,6 +425,22 @@ proptest! {
         let mut expected: Vec<usize> = expected.into_iter().skip(1).collect();
         expected.sort_unstable();
         prop_assert_eq!(lost_by_precedence, expected);
+    }
+
+    /// Whatever program stands behind: it is not led to `/m` but by the route that guards it, and not
+    /// out of the only path that has a route.
+    #[test]
+    fn no_backend_is_led_around_a_guarded_route(path in dodges(), backend in backend()) {
+        let guarded = Route { firewall: deny_everyone(), ..route("guarded", on("", prefix("/m"))) };
+        let guards = plan([route("all", Match::default()), guarded]);
+        if let Decision::Forward { path, .. } = guards.decide(&view(&path)) {
+            prop_assert!(!backend.reads_m(&path), "{:?}", path);
+        }
+        let path = format!("/public{path}");
+        let only = plan([route("public", on("", prefix("/public")))]);
+        if let Decision::Forward { path, .. } = only.decide(&view(&path)) {
+            prop_assert!(!backend.reads_m(&path), "{:?}", path);
+        }
     }
 
     #[test]
