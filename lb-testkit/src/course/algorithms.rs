@@ -178,13 +178,23 @@ async fn the_fewest_open_wins(stage: &Stage) -> Verdict {
         }
         open.one_more().await?;
     }
-    for (index, left) in [(0, 10), (1, 5), (2, 2)] {
-        open.leave(index, left).await?;
-    }
-    let index = open.one_more().await?;
-    if index != 2 {
-        let sent = format!("{} while 10, 5 and 2 requests are open at {ALL:?}", open.ask);
-        return Err(Miss::failed(sent, "mango3 to get it", format!("{} got it", ALL[index]), LEAST_HINT));
+    for _ in 0..4 {
+        for (index, left) in [(0, 10), (1, 5), (2, 2)] {
+            open.leave(index, left).await?;
+        }
+        // Two, three and four are fewer than five: three in a row go to the third.
+        for open_there in 2..5 {
+            let index = open.one_more().await?;
+            if index != 2 {
+                let sent = format!("{} while 10, 5 and {open_there} requests are open at {ALL:?}", open.ask);
+                return Err(Miss::failed(
+                    sent,
+                    "mango3 to get it",
+                    format!("{} got it", ALL[index]),
+                    LEAST_HINT,
+                ));
+            }
+        }
     }
     Ok(())
 }

@@ -67,11 +67,14 @@ async fn a_started_backend_serves_again(stage: &Stage) -> Verdict {
 
 async fn no_request_fails_meanwhile(stage: &Stage) -> Verdict {
     settled(stage).await?;
-    let backend1 = stage.cast.the("backend1")?;
-    backend1.stop().await;
-    always_200_until(stage, &["backend2"]).await?;
-    backend1.restart().await?;
-    always_200_until(stage, &BOTH).await
+    for (stopped, other) in [("backend1", "backend2"), ("backend2", "backend1")] {
+        let backend = stage.cast.the(stopped)?;
+        backend.stop().await;
+        always_200_until(stage, &[other]).await?;
+        backend.restart().await?;
+        always_200_until(stage, &BOTH).await?;
+    }
+    Ok(())
 }
 
 /// Sends requests, every one of which must be answered with 200, until twenty in a row came from exactly

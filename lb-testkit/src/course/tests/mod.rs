@@ -5,14 +5,20 @@ use rstest::rstest;
 use self::naive::Naive;
 use super::*;
 
-const QUICK: Tempo = Tempo { interval: Duration::from_millis(50), timeout: Duration::from_millis(150) };
 const LISTEN: &str = "127.0.0.1:0";
+
+/// Quick; but in the guide slow enough for a request to meet a stopped backend before a probe does.
+fn tempo(chapter: Chapter) -> Tempo {
+    let interval = if chapter == Chapter::Guide { 200 } else { 50 };
+    Tempo { interval: Duration::from_millis(interval), timeout: Duration::from_millis(500) }
+}
 
 async fn run(chapter: Chapter, defect: &'static str) -> Report {
     let cast = Cast::start(chapter, Ports::Free).await.unwrap();
-    let config = chapter.config(LISTEN.parse().unwrap(), &cast, QUICK);
+    let tempo = tempo(chapter);
+    let config = chapter.config(LISTEN.parse().unwrap(), &cast, tempo);
     let balancer = Naive::start(&config, defect).await;
-    chapter.run(&Stage { tempo: QUICK, ..Stage::new(balancer, cast) }).await
+    chapter.run(&Stage { tempo, ..Stage::new(balancer, cast) }).await
 }
 
 fn failed(report: &Report) -> Vec<&'static str> {
@@ -128,7 +134,7 @@ async fn starts_are_judged(
     }
     let chapter = Chapter::Configuration;
     let cast = Cast::start(chapter, Ports::Free).await.unwrap();
-    let balancer = Naive::start(&chapter.config(LISTEN.parse().unwrap(), &cast, QUICK), "").await;
+    let balancer = Naive::start(&chapter.config(LISTEN.parse().unwrap(), &cast, Tempo::default()), "").await;
     let launcher: std::sync::Arc<dyn Launcher> = std::sync::Arc::new(Fake(exit_code, message));
     let report = chapter.run(&Stage { launcher: Some(launcher), ..Stage::new(balancer, cast) }).await;
     assert_eq!(failed(&report), cases, "\n{report}");
