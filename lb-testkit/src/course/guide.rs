@@ -88,9 +88,9 @@ async fn always_200_until(stage: &Stage, names: &[&str]) -> Verdict {
         let name = stage.who(&answer).filter(|_| answer.status() == Some(200));
         let Some(name) = name else { return Err(answer.miss("200 from one of the two", hint)) };
         if names.contains(&name) {
-            row.push(name)
+            row.push(name);
         } else {
-            row.clear()
+            row.clear();
         }
         let recent = &row[row.len().saturating_sub(20)..];
         if recent.len() == 20 && names.iter().all(|name| recent.contains(name)) {

@@ -190,21 +190,24 @@ pub struct Tempo {
     pub interval: Duration,
     /// For one check.
     pub timeout: Duration,
+    /// Added to what a balancer is given to notice a change, for the slowness of the machine.
+    pub slack: Duration,
 }
 
-/// Every half second: a suite should not take long.
+/// Every half second, for a suite should not take long, with two seconds of slack.
 impl Default for Tempo {
     fn default() -> Self {
-        Self { interval: Duration::from_millis(500), timeout: Duration::from_millis(500) }
+        let half_a_second = Duration::from_millis(500);
+        Self { interval: half_a_second, timeout: half_a_second, slack: Duration::from_secs(2) }
     }
 }
 
 impl Tempo {
     /// How long after a change a balancer must have noticed: an interval with its jitter and a check's
-    /// timeout, and two seconds for the slowness of the machine.
+    /// timeout, and the slack.
     #[must_use]
     pub fn notice(self) -> Duration {
-        self.interval * 6 / 5 + self.timeout + Duration::from_secs(2)
+        self.interval * 6 / 5 + self.timeout + self.slack
     }
 
     /// `[pool.NAME.health_check]`, and ejections that do not outlast the checks.

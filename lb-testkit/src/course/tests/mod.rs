@@ -10,15 +10,20 @@ const LISTEN: &str = "127.0.0.1:0";
 /// Quick; but in the guide slow enough for a request to meet a stopped backend before a probe does.
 fn tempo(chapter: Chapter) -> Tempo {
     let interval = if chapter == Chapter::Guide { 200 } else { 50 };
-    Tempo { interval: Duration::from_millis(interval), timeout: Duration::from_millis(500) }
+    let [interval, timeout, slack] = [interval, 500, 1000].map(Duration::from_millis);
+    Tempo { interval, timeout, slack }
 }
 
-async fn run(chapter: Chapter, defect: &'static str) -> Report {
+async fn stage(chapter: Chapter, defect: &'static str) -> Stage {
     let cast = Cast::start(chapter, Ports::Free).await.unwrap();
     let tempo = tempo(chapter);
     let config = chapter.config(LISTEN.parse().unwrap(), &cast, tempo);
     let balancer = Naive::start(&config, defect).await;
-    chapter.run(&Stage { tempo, ..Stage::new(balancer, cast) }).await
+    Stage { tempo, ..Stage::new(balancer, cast) }
+}
+
+async fn run(chapter: Chapter, defect: &'static str) -> Report {
+    chapter.run(&stage(chapter, defect).await).await
 }
 
 fn failed(report: &Report) -> Vec<&'static str> {
@@ -78,6 +83,18 @@ async fn a_naive_balancer_passes(
 async fn a_defect_is_noticed(#[case] chapter: Chapter, #[case] defect: &'static str, #[case] cases: &[&str]) {
     let report = run(chapter, defect).await;
     assert_eq!(failed(&report), cases, "\n{report}");
+}
+
+#[rstest]
+#[case(Chapter::Health, "each_backend_is_probed")]
+#[case(Chapter::Health, "none_healthy_is_unavailable")]
+#[case(Chapter::Health, "nobody_at_all_is_unavailable")]
+#[case(Chapter::Guide, "health_is_probed")]
+#[tokio::test]
+async fn missing_probes_are_noticed(#[case] chapter: Chapter, #[case] case: &str) {
+    let stage = stage(chapter, "no_probes").await;
+    let verdict = chapter.case(case).unwrap().run(&stage).await;
+    assert!(matches!(verdict, Err(Miss::Failed(_))), "{verdict:?}");
 }
 
 #[tokio::test]

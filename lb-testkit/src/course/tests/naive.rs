@@ -85,7 +85,7 @@ impl Pool {
         let candidates: Vec<_> = (0..self.backends.len()).filter(eligible).collect();
         let turns: Vec<_> =
             candidates.iter().flat_map(|&index| std::iter::repeat_n(index, self.backends[index].1)).collect();
-        let algorithm = if defect.starts_with("always_") { &defect[7..] } else { &self.algorithm };
+        let algorithm = defect.strip_prefix("always_").unwrap_or(&self.algorithm);
         match algorithm {
             "round_robin" => {
                 state.position += 1;
@@ -130,7 +130,10 @@ impl Naive {
     async fn probe_all(self: Arc<Self>, index: usize) {
         let pool = &self.pools[index].1;
         let Some((path, interval, timeout)) = pool.health.clone() else { return };
-        while self.defect != "no_probes" {
+        if self.defect == "no_probes" {
+            return;
+        }
+        loop {
             for index in 0..pool.backends.len() {
                 let passed = tokio::time::timeout(timeout, pool.probe(index, &path, self.defect)).await;
                 pool.state.lock().unwrap().healthy[index] =
