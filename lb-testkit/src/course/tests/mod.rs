@@ -32,23 +32,57 @@ fn failed(report: &Report) -> Vec<&'static str> {
 }
 
 #[rstest]
+#[case(Chapter::Skeleton)]
+#[case(Chapter::Routing)]
+#[case(Chapter::Configuration)]
+#[case(Chapter::Manipulating)]
+#[case(Chapter::Algorithms)]
+#[case(Chapter::Firewall)]
 #[tokio::test]
-async fn a_naive_balancer_passes(
-    #[values(
-        Chapter::Skeleton,
-        Chapter::Routing,
-        Chapter::Configuration,
-        Chapter::Health,
-        Chapter::Manipulating,
-        Chapter::Algorithms,
-        Chapter::Firewall,
-        Chapter::Guide
-    )]
-    chapter: Chapter,
-) {
+async fn a_naive_balancer_passes(#[case] chapter: Chapter) {
     let report = run(chapter, "").await;
     let skipped = if chapter == Chapter::Configuration { 3 } else { 0 };
     assert_eq!(report.counts(), (chapter.cases().len() - skipped, 0, skipped), "\n{report}");
+}
+
+/// The suites that wait for probes, with and without defects, all at once so that they wait together.
+#[tokio::test]
+async fn health_is_judged() {
+    let expected: [(_, _, &[_]); 7] = [
+        (Chapter::Health, "", &[]),
+        (
+            Chapter::Health,
+            "any_status_is_healthy",
+            &["another_status_is_not", "a_backend_that_recovers_is_picked_again"],
+        ),
+        (Chapter::Health, "no_probe_timeout", &["a_timeout_is_not"]),
+        (Chapter::Health, "no_json", &["none_healthy_is_said_in_json"]),
+        (Chapter::Guide, "", &[]),
+        (Chapter::Guide, "no_retries", &["no_request_fails_meanwhile"]),
+        (Chapter::Guide, "always_random", &["backends_greet_in_turns"]),
+    ];
+    let runs = expected.map(|(chapter, defect, cases)| (tokio::spawn(run(chapter, defect)), defect, cases));
+    for (run, defect, cases) in runs {
+        let report = run.await.unwrap();
+        assert_eq!(failed(&report), cases, "{defect}\n{report}");
+    }
+}
+
+#[tokio::test]
+async fn missing_probes_are_noticed() {
+    let missed = [
+        (Chapter::Health, "each_backend_is_probed"),
+        (Chapter::Health, "none_healthy_is_unavailable"),
+        (Chapter::Health, "nobody_at_all_is_unavailable"),
+        (Chapter::Guide, "health_is_probed"),
+    ];
+    let runs = missed.map(|(chapter, case)| {
+        tokio::spawn(async move { chapter.case(case).unwrap().run(&stage(chapter, "no_probes").await).await })
+    });
+    for run in runs {
+        let verdict = run.await.unwrap();
+        assert!(matches!(verdict, Err(Miss::Failed(_))), "{verdict:?}");
+    }
 }
 
 /// A suite that cannot fail teaches nothing: each defect is noticed by just the cases about it.
@@ -61,9 +95,6 @@ async fn a_naive_balancer_passes(
 #[case(Chapter::Routing, "no_404", &["an_unknown_host_is_not_found", "an_unknown_path_is_not_found"])]
 #[case(Chapter::Configuration, "no_404", &["nothing_else_is_known"])]
 #[case(Chapter::Configuration, "always_first", &["backends_come_from_the_file"])]
-#[case(Chapter::Health, "any_status_is_healthy", &["another_status_is_not", "a_backend_that_recovers_is_picked_again"])]
-#[case(Chapter::Health, "no_probe_timeout", &["a_timeout_is_not"])]
-#[case(Chapter::Health, "no_json", &["none_healthy_is_said_in_json"])]
 #[case(Chapter::Manipulating, "adds_no_header", &["a_header_is_added", "all_at_once"])]
 #[case(Chapter::Manipulating, "keeps_host", &["a_header_is_removed", "all_at_once", "paths_answer_with_the_endpoint"])]
 #[case(Chapter::Manipulating, "adds_no_query", &["a_parameter_is_added", "all_at_once"])]
@@ -77,24 +108,10 @@ async fn a_naive_balancer_passes(
 #[case(Chapter::Firewall, "no_path_rules", &["paths_are_rejected", "it_runs_before_the_choice"])]
 #[case(Chapter::Firewall, "one_firewall", &["rules_are_the_routes_own"])]
 #[case(Chapter::Firewall, "firewall_late", &["it_runs_before_the_choice"])]
-#[case(Chapter::Guide, "no_retries", &["no_request_fails_meanwhile"])]
-#[case(Chapter::Guide, "always_random", &["backends_greet_in_turns"])]
 #[tokio::test]
 async fn a_defect_is_noticed(#[case] chapter: Chapter, #[case] defect: &'static str, #[case] cases: &[&str]) {
     let report = run(chapter, defect).await;
     assert_eq!(failed(&report), cases, "\n{report}");
-}
-
-#[rstest]
-#[case(Chapter::Health, "each_backend_is_probed")]
-#[case(Chapter::Health, "none_healthy_is_unavailable")]
-#[case(Chapter::Health, "nobody_at_all_is_unavailable")]
-#[case(Chapter::Guide, "health_is_probed")]
-#[tokio::test]
-async fn missing_probes_are_noticed(#[case] chapter: Chapter, #[case] case: &str) {
-    let stage = stage(chapter, "no_probes").await;
-    let verdict = chapter.case(case).unwrap().run(&stage).await;
-    assert!(matches!(verdict, Err(Miss::Failed(_))), "{verdict:?}");
 }
 
 #[tokio::test]
