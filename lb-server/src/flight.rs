@@ -3,11 +3,10 @@
 use std::{borrow::Cow, net::IpAddr, rc::Rc, sync::Arc, time::SystemTime};
 
 use http::{HeaderValue, Method, Response, Uri, Version, header, request};
-use hyper::body::Incoming;
 use lb_core::{
     client_addr::client_addr,
     config,
-    exchange::{End, Exchange, Sent},
+    exchange::{End, Exchange},
     plan::RouteId,
     reason::Reason,
     time::{Duration, Instant},
@@ -21,7 +20,7 @@ use crate::{
     request_body::RequestBody,
     response_body::ResponseBody,
     snapshot::{SharedPool, Snapshot},
-    upstream::Connection,
+    upstream::{Connection, Head, ResponseStream},
     worker::Worker,
 };
 
@@ -55,8 +54,6 @@ pub(crate) struct Flight {
     pub(crate) route: Option<RouteId>,
     pub(crate) exchange: Option<Exchange<SharedPool>>,
     pub(crate) body: Option<Rc<RequestBody>>,
-    /// The connection that the response comes from.
-    pub(crate) connection: Option<Connection>,
     pub(crate) response_bytes: u64,
     seen: Seen,
     backend: Option<Arc<str>>,
@@ -107,7 +104,6 @@ impl Flight {
             route: None,
             exchange: None,
             body: None,
-            connection: None,
             response_bytes: 0,
             seen: Seen {
                 time: SystemTime::now(),
@@ -142,17 +138,6 @@ impl Flight {
         self.exchange.as_mut().ok_or_else(|| Reason::Internal.into())
     }
 
-    /// How much of the request the present try's backend may have seen.
-    pub(crate) fn sent(&self) -> Sent {
-        match &self.body {
-            Some(body) if body.is_consumed() => Sent::Body,
-            _ => match &self.connection {
-                Some(connection) if !connection.has_sent() => Sent::Nothing,
-                _ => Sent::Head,
-            },
-        }
-    }
-
     pub(crate) fn head_came(&mut self) {
         self.head_after = Some(self.now().since(self.started));
     }
@@ -168,16 +153,17 @@ impl Flight {
     }
 
     /// The backend's response, on its way to the client.
-    pub(crate) fn relay(mut self: Box<Self>, response: Response<Incoming>) -> Response<ResponseBody> {
-        let (mut parts, body) = response.into_parts();
-        forwarded::strip_hop_by_hop(&mut parts.headers);
-        if let Some(route) = self.route {
-            self.snapshot.edits(route).response.apply(&mut parts.headers);
-        }
-        parts.version = Version::HTTP_11;
-        self.status = parts.status.as_u16();
+    pub(crate) fn relay(mut self: Box<Self>, head: Head, stream: ResponseStream) -> Response<ResponseBody> {
+        self.status = head.status.as_u16();
         self.reason = None;
-        Response::from_parts(parts, ResponseBody::backend(self, body))
+        let mut headers = head.headers;
+        if let Some(route) = self.route {
+            self.snapshot.edits(route).response.apply(&mut headers);
+        }
+        let mut response = Response::new(ResponseBody::backend(self, stream));
+        *response.status_mut() = head.status;
+        *response.headers_mut() = headers;
+        response
     }
 
     /// The balancer's own answer.
@@ -186,7 +172,6 @@ impl Flight {
         self.status = reason.status();
         self.reason = Some(reason);
         self.detail = detail;
-        self.connection = None;
         let close = matches!(
             reason,
             Reason::MalformedRequest
@@ -211,9 +196,12 @@ impl Flight {
         Response::from_parts(parts, ResponseBody::own(self, body))
     }
 
-    /// The response is complete, as far as the balancer can see.
-    pub(crate) fn complete(mut self: Box<Self>) {
-        self.keep_connection();
+    /// The response is complete, as far as the balancer can see; its connection may serve again.
+    pub(crate) fn complete(mut self: Box<Self>, connection: Option<Connection>) {
+        if let (Some(connection), Some(pool)) = (connection, self.pool_config()) {
+            let until = self.now() + pool.timeouts.keep_alive;
+            self.worker().idle.put(connection, pool.limits.idle_connections, until);
+        }
         self.end(End::Complete);
     }
 
@@ -221,7 +209,6 @@ impl Flight {
     pub(crate) fn broken(mut self: Box<Self>, reason: Reason) {
         self.reason = Some(reason);
         self.front.reset();
-        self.connection = None;
         let end = match reason {
             Reason::ResponseBodyTimeout | Reason::RequestTimeout => End::BodyTimeout,
             _ => End::Truncated,
@@ -238,16 +225,6 @@ impl Flight {
     pub(crate) fn pool_config(&self) -> Option<&config::Pool> {
         let plan = &self.snapshot.plan;
         self.route.map(|route| &plan.pool(plan.route(route).pool).config)
-    }
-
-    fn keep_connection(&mut self) {
-        let Some(connection) = self.connection.take() else { return };
-        if self.body.as_ref().is_some_and(|body| !body.has_ended()) {
-            return; // the backend answered before it had the whole request
-        }
-        let Some(pool) = self.pool_config() else { return };
-        let until = self.now() + pool.timeouts.keep_alive;
-        self.worker().idle.put(connection, pool.limits.idle_connections, until);
     }
 
     fn end(&mut self, end: End) {

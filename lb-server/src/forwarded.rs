@@ -55,6 +55,11 @@ pub(crate) fn is_hop_by_hop(name: &HeaderName) -> bool {
     HOP_BY_HOP.contains(name)
 }
 
+/// Whether `Connection` may take this field from the next hop.
+pub(crate) fn may_be_named(name: &HeaderName) -> bool {
+    !KEPT.contains(name)
+}
+
 /// Drops what concerns the connection only, and what `Connection` names.
 pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     if headers.contains_key(header::CONNECTION) {
@@ -63,7 +68,7 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
             .iter()
             .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
             .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
-            .filter(|name| !KEPT.contains(name))
+            .filter(may_be_named)
             .collect();
         for name in named {
             headers.remove(name);

@@ -1,88 +1,29 @@
 //! Interim responses (1xx) of a backend, on their way to the client.
 
-use std::{
-    rc::Rc,
-    sync::{Arc, Mutex},
-    task::{Context, Waker},
-};
+use http::{HeaderMap, StatusCode};
 
-use http::{Request, StatusCode};
+use crate::flight::Flight;
 
-use crate::{front::Front, request_body::RequestBody, snapshot::lock};
-
-/// Most bytes of interim responses that are kept for a client; further ones are dropped.
-const INTERIM_BYTES_MAX: usize = 64 << 10;
-
-/// Hears a try's interim responses.
-pub(crate) struct Interim {
-    heard: Arc<Heard>,
-    body: Option<Rc<RequestBody>>,
-}
-
-/// hyper's callback must be `Send`, hence the mutex; it is never contended.
-#[derive(Default)]
-struct Heard(Mutex<State>);
-
-#[derive(Default)]
-struct State {
-    go_on: bool,
-    /// Interim responses other than 100, as bytes on the wire.
-    bytes: Vec<u8>,
-    waker: Option<Waker>,
-}
-
-impl Interim {
-    /// Listens for the interim responses to this request.
-    pub(crate) fn listen<B>(request: &mut Request<B>, body: Option<Rc<RequestBody>>) -> Self {
-        let heard = Arc::new(Heard::default());
-        let teller = Arc::clone(&heard);
-        hyper::ext::on_informational(request, move |response| {
-            let mut state = lock(&teller.0);
-            if response.status() == StatusCode::CONTINUE {
-                state.go_on = true;
-            } else if state.bytes.len() < INTERIM_BYTES_MAX {
-                write_head(&mut state.bytes, response.status(), response.headers());
-            }
-            if let Some(waker) = state.waker.take() {
-                waker.wake();
-            }
-        });
-        Self { heard, body }
-    }
-
-    /// Does what was heard since the last call, and wakes the task when there is more.
-    pub(crate) fn pass_on(&self, cx: &Context<'_>, front: &Front) {
-        let mut state = lock(&self.heard.0);
-        if std::mem::take(&mut state.go_on)
-            && let Some(body) = &self.body
-        {
-            // Reading the body makes hyper tell the client to go on.
-            body.release();
-        }
-        if !state.bytes.is_empty() {
-            front.inject(&std::mem::take(&mut state.bytes));
-        }
-        match &mut state.waker {
-            Some(waker) => waker.clone_from(cx.waker()),
-            none => *none = Some(cx.waker().clone()),
-        }
+/// Does what an interim response says: 100 lets the request's body go on, which makes hyper tell the
+/// client so; others are passed on.
+pub(crate) fn pass_on(flight: &Flight, status: StatusCode, headers: &HeaderMap) {
+    if status != StatusCode::CONTINUE {
+        flight.front.inject(&head(status, headers));
+    } else if let Some(body) = &flight.body {
+        body.release();
     }
 }
 
-fn write_head(bytes: &mut Vec<u8>, status: StatusCode, headers: &http::HeaderMap) {
-    bytes.extend_from_slice(b"HTTP/1.1 ");
-    bytes.extend_from_slice(status.as_str().as_bytes());
-    bytes.push(b' ');
-    bytes.extend_from_slice(status.canonical_reason().unwrap_or("Interim").as_bytes());
-    bytes.extend_from_slice(b"\r\n");
+fn head(status: StatusCode, headers: &HeaderMap) -> Vec<u8> {
+    let mut bytes =
+        format!("HTTP/1.1 {} {}\r\n", status.as_str(), status.canonical_reason().unwrap_or("Interim"))
+            .into_bytes();
     for (name, value) in headers {
-        if crate::forwarded::is_hop_by_hop(name) {
-            continue;
-        }
         bytes.extend_from_slice(name.as_str().as_bytes());
         bytes.extend_from_slice(b": ");
         bytes.extend_from_slice(value.as_bytes());
         bytes.extend_from_slice(b"\r\n");
     }
     bytes.extend_from_slice(b"\r\n");
+    bytes
 }

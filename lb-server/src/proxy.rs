@@ -9,7 +9,7 @@
 
 use std::{borrow::Cow, future::poll_fn, pin::pin, rc::Rc, task::Poll};
 
-use http::{HeaderMap, Method, Request, Response, Uri, header, request, uri::PathAndQuery};
+use http::{HeaderMap, Method, Request, Response, header, request, uri::PathAndQuery};
 use hyper::body::{Body, Incoming};
 use lb_core::{
     exchange::{
@@ -19,18 +19,18 @@ use lb_core::{
     reason::Reason,
     request::RequestView,
     rewrite::HostEdit,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crate::{
     flight::{Flight, Refused},
     forwarded::{self, Fields},
     front::Front,
-    interim::Interim,
-    request_body::{BodyReader, RequestBody},
+    interim,
+    request_body::RequestBody,
     response_body::ResponseBody,
     snapshot::lock,
-    upstream::Connection,
+    upstream::{self, Call, CallFailed, Connection, Framing, Head, ResponseStream},
 };
 
 /// How long a route without a `timeout` may take over all its tries.
@@ -44,7 +44,7 @@ pub(crate) async fn handle(
     let (parts, body) = request.into_parts();
     let mut flight = Flight::begin(front, &parts);
     let answer = match journey(&mut flight, parts, body).await {
-        Ok(response) => flight.relay(response),
+        Ok((head, stream)) => flight.relay(head, stream),
         Err(refused) => flight.reply(refused),
     };
     Ok(answer)
@@ -54,12 +54,14 @@ async fn journey(
     flight: &mut Flight,
     parts: request::Parts,
     body: Incoming,
-) -> Result<Response<Incoming>, Refused> {
+) -> Result<(Head, ResponseStream), Refused> {
     let fields = Fields(&parts.headers);
     let (route, path) = judge(flight, &parts, &fields, &body)?;
     let mut outgoing = Outgoing::prepare(flight, route, path, &parts)?;
     outgoing.take_headers(flight, route, parts.headers);
     if !body.is_end_stream() {
+        let counted = outgoing.headers.contains_key(header::CONTENT_LENGTH);
+        outgoing.framing = if counted { Framing::Length } else { Framing::Chunked };
         let expects = expects_continue(&outgoing.headers);
         flight.body = Some(RequestBody::new(&flight.front, body, expects, flight.started));
     }
@@ -71,10 +73,9 @@ async fn journey(
             Next::Reply(reason) => return Err(reason.into()),
         };
         let (event, response) = match try_once(flight, &outgoing, &attempt).await {
-            Ok(response) => {
+            Ok((head, stream, sent)) => {
                 flight.head_came();
-                let event = Event::Response { status: response.status().as_u16(), sent: flight.sent() };
-                (event, Some(response))
+                (Event::Response { status: head.status.as_u16(), sent }, Some((head, stream)))
             }
             Err(Failed::Backend(failure)) => (Event::Failed(failure), None),
             Err(Failed::Client(reason)) => return Err(reason.into()),
@@ -82,7 +83,7 @@ async fn journey(
         let now = flight.now();
         match (flight.exchange_mut()?.on(event, now), response) {
             (Step::Forward, Some(response)) => return Ok(response),
-            (Step::Retry, _) => flight.connection = None,
+            (Step::Retry, _) => {}
             (Step::Reply(reason), _) => return Err(reason.into()),
             (Step::Forward, None) => return Err(Reason::Internal.into()),
         }
@@ -133,8 +134,9 @@ fn judge<'a>(
 /// What every try of a request sends.
 struct Outgoing {
     method: Method,
-    uri: Uri,
+    target: PathAndQuery,
     headers: HeaderMap,
+    framing: Framing,
     /// Each try sends the backend's own address as Host.
     host_of_backend: bool,
 }
@@ -162,8 +164,9 @@ impl Outgoing {
         };
         Ok(Self {
             method: parts.method.clone(),
-            uri: Uri::from(target),
+            target,
             headers: HeaderMap::new(),
+            framing: Framing::Empty,
             host_of_backend: matches!(rewrite.host(), HostEdit::Backend)
                 || forwarded::authority(parts).is_none(),
         })
@@ -187,18 +190,13 @@ impl Outgoing {
         self.headers = headers;
     }
 
-    fn request(&self, flight: &Flight, attempt: &Attempt, body: BodyReader) -> Request<BodyReader> {
-        let mut request = Request::new(body);
-        *request.method_mut() = self.method.clone();
-        *request.uri_mut() = self.uri.clone();
-        *request.headers_mut() = self.headers.clone();
-        if self.host_of_backend {
+    /// The Host of this try, where it is not that of all tries.
+    fn host(&self, flight: &Flight, attempt: &Attempt) -> Option<String> {
+        self.host_of_backend.then(|| {
             let authority =
                 flight.pool().and_then(|pool| pool.with(|state| state.authority(attempt.endpoint)));
-            let authority = authority.unwrap_or_else(|| attempt.addr.to_string());
-            forwarded::set_host(request.headers_mut(), &authority);
-        }
-        request
+            authority.unwrap_or_else(|| attempt.addr.to_string())
+        })
     }
 }
 
@@ -221,42 +219,38 @@ enum Failed {
 
 /// One try: a connection, the request on it, and the head of the response.
 async fn try_once(
-    flight: &mut Flight,
+    flight: &Flight,
     outgoing: &Outgoing,
     attempt: &Attempt,
-) -> Result<Response<Incoming>, Failed> {
-    let mut connection = connect(flight, attempt, !is_idempotent(outgoing.method.as_str())).await?;
-    let reader = flight.body.as_ref().map_or_else(BodyReader::empty, RequestBody::reader);
-    let mut request = outgoing.request(flight, attempt, reader);
-    let interim = Interim::listen(&mut request, flight.body.clone());
-    let response = {
-        let sending = pin!(connection.sender.try_send_request(request));
-        wait_for_head(flight, attempt, &interim, sending).await
+) -> Result<(Head, ResponseStream, Sent), Failed> {
+    let connection = connect(flight, attempt, !is_idempotent(outgoing.method.as_str())).await?;
+    let host = outgoing.host(flight, attempt);
+    let write = |out: &mut Vec<u8>| {
+        let Outgoing { method, target, headers, framing, .. } = outgoing;
+        upstream::write_head(out, method, target.as_str(), headers, host.as_deref(), *framing);
     };
-    let reused = connection.reused;
+    let mut call = connection.call(write, flight.body.clone(), outgoing.framing);
+    let head = wait_for_head(flight, attempt, &mut call, outgoing.method == Method::HEAD).await;
     let sent = match &flight.body {
         Some(body) if body.is_consumed() => Sent::Body,
-        _ if connection.has_sent() => Sent::Head,
+        _ if call.has_sent() => Sent::Head,
         _ => Sent::Nothing,
     };
-    match response {
-        Ok(response) if is_ambiguous(&response) => {
-            Err(Failed::Backend(Failure { kind: FailureKind::Invalid, sent, reused }))
+    match head {
+        Ok(head) => {
+            let stream = call.into_body(&head);
+            Ok((head, stream, sent))
         }
-        Ok(response) => {
-            flight.connection = Some(connection);
-            Ok(response)
-        }
-        Err(kind) => match flight.body.as_ref().and_then(|body| body.failure()) {
-            Some(reason) => Err(Failed::Client(reason)),
-            None => Err(Failed::Backend(Failure { kind, sent, reused })),
-        },
+        Err(Lost::Backend(kind)) => Err(Failed::Backend(Failure { kind, sent, reused: call.is_reused() })),
+        Err(Lost::RequestBody) => Err(Failed::Client(
+            flight.body.as_ref().and_then(|body| body.failure()).unwrap_or(Reason::Internal),
+        )),
     }
 }
 
-async fn connect(flight: &Flight, attempt: &Attempt, checked: bool) -> Result<Connection, Failed> {
+async fn connect(flight: &Flight, attempt: &Attempt, asked: bool) -> Result<Connection, Failed> {
     if !attempt.fresh
-        && let Some(connection) = flight.worker().idle.take(attempt.addr, checked)
+        && let Some(connection) = flight.worker().idle.take(attempt.addr, asked)
     {
         return Ok(connection);
     }
@@ -274,55 +268,47 @@ async fn connect(flight: &Flight, attempt: &Attempt, checked: bool) -> Result<Co
     .await
 }
 
-async fn wait_for_head<F>(
+/// Why there is no head.
+enum Lost {
+    Backend(FailureKind),
+    RequestBody,
+}
+
+async fn wait_for_head(
     flight: &Flight,
     attempt: &Attempt,
-    interim: &Interim,
-    mut sending: std::pin::Pin<&mut F>,
-) -> Result<Response<Incoming>, FailureKind>
-where
-    F: Future<Output = Result<Response<Incoming>, hyper::client::conn::TrySendError<Request<BodyReader>>>>,
-{
+    call: &mut Call,
+    to_head_request: bool,
+) -> Result<Head, Lost> {
     let timer = &flight.front.request_timer;
-    let due = |since: lb_core::time::Instant| {
+    let due = |since: Instant| {
         let due = since + attempt.head_within;
         flight.deadline.map_or(due, |deadline| due.min(deadline))
     };
     timer.set(due(flight.now()));
     poll_fn(|cx| {
-        let polled = sending.as_mut().poll(cx);
-        interim.pass_on(cx, &flight.front);
-        if let Poll::Ready(result) = polled {
-            return Poll::Ready(result.map_err(|error| failure_kind(error.error())));
+        let interim = |status, headers: &HeaderMap| interim::pass_on(flight, status, headers);
+        if let Poll::Ready(polled) = call.poll_head(cx, to_head_request, interim) {
+            return Poll::Ready(polled.map_err(|failed| match failed {
+                CallFailed::Closed => Lost::Backend(FailureKind::Closed),
+                CallFailed::Invalid(why) => {
+                    tracing::debug!(address = %attempt.addr, why, "not a response");
+                    Lost::Backend(FailureKind::Invalid)
+                }
+                CallFailed::RequestBody => Lost::RequestBody,
+            }));
         }
         while timer.poll_fired(cx).is_ready() {
             // The backend's time begins when the request has been sent.
             let moved = flight.body.as_ref().map_or(flight.started, |body| body.last_moved());
-            let now = flight.now();
-            if due(moved) <= now {
-                return Poll::Ready(Err(FailureKind::HeadTimeout));
+            if due(moved) <= flight.now() {
+                return Poll::Ready(Err(Lost::Backend(FailureKind::HeadTimeout)));
             }
             timer.set(due(moved));
         }
         Poll::Pending
     })
     .await
-}
-
-fn failure_kind(error: &hyper::Error) -> FailureKind {
-    tracing::debug!(%error, "try failed");
-    if error.is_parse() || error.is_parse_too_large() || error.is_parse_status() {
-        FailureKind::Invalid
-    } else {
-        FailureKind::Closed
-    }
-}
-
-/// Framings that two readers could read differently, and switches of protocol that nobody asked for.
-fn is_ambiguous(response: &Response<Incoming>) -> bool {
-    let headers = response.headers();
-    response.status().is_informational()
-        || (headers.contains_key(header::TRANSFER_ENCODING) && headers.contains_key(header::CONTENT_LENGTH))
 }
 
 fn expects_continue(headers: &HeaderMap) -> bool {

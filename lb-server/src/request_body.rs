@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http_body::{Body, Frame, SizeHint};
+use http_body::{Body, Frame};
 use hyper::body::Incoming;
 use lb_core::{reason::Reason, time::Instant};
 
@@ -28,8 +28,6 @@ pub(crate) struct RequestBody {
     clock: Clock,
     idle: Duration,
     bytes_max: u64,
-    /// Which try may read.
-    reader: Cell<u32>,
     bytes: Cell<u64>,
     /// Something of the body was taken: it cannot be sent again.
     consumed: Cell<bool>,
@@ -61,7 +59,6 @@ impl RequestBody {
             clock: front.worker.clock,
             idle: config.timeouts.body_idle,
             bytes_max: config.limits.body,
-            reader: Cell::new(0),
             bytes: Cell::new(0),
             consumed: Cell::new(false),
             ended: Cell::new(false),
@@ -72,13 +69,6 @@ impl RequestBody {
             waker: RefCell::new(None),
             front: Rc::clone(front),
         })
-    }
-
-    /// A view for one try; that of an earlier try fails from now on.
-    pub(crate) fn reader(self: &Rc<Self>) -> BodyReader {
-        let reader = self.reader.get() + 1;
-        self.reader.set(reader);
-        BodyReader(Some((Rc::clone(self), reader)))
     }
 
     /// The backend wants the body (100 Continue).
@@ -118,7 +108,8 @@ impl RequestBody {
         BodyError(reason)
     }
 
-    fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    /// The next piece, or the trailers; none at the end.
+    pub(crate) fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if self.held.get() {
             if self.timer.poll_fired(cx).is_pending() {
                 *self.waker.borrow_mut() = Some(cx.waker().clone());
@@ -172,44 +163,6 @@ impl RequestBody {
             self.ended.set(true);
         }
         Some(Ok(frame))
-    }
-}
-
-/// What one try reads of the body; empty when there is none.
-pub(crate) struct BodyReader(Option<(Rc<RequestBody>, u32)>);
-
-impl BodyReader {
-    pub(crate) fn empty() -> Self {
-        Self(None)
-    }
-}
-
-impl Body for BodyReader {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match &self.0 {
-            None => Poll::Ready(None),
-            Some((body, reader)) if body.reader.get() != *reader => {
-                Poll::Ready(Some(Err(BodyError(Reason::Internal))))
-            }
-            Some((body, _)) => body.poll_frame(cx),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0.as_ref().is_none_or(|(body, _)| body.ended.get())
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match &self.0 {
-            None => SizeHint::with_exact(0),
-            Some((body, _)) => body.incoming.borrow().size_hint(),
-        }
     }
 }
 

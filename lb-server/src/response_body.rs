@@ -9,10 +9,9 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use lb_core::reason::Reason;
 
-use crate::flight::Flight;
+use crate::{flight::Flight, upstream::ResponseStream};
 
 /// The body of an answer.
 pub(crate) struct ResponseBody {
@@ -25,7 +24,7 @@ pub(crate) struct ResponseBody {
 
 enum Source {
     Own(Bytes),
-    Backend(Incoming),
+    Backend(ResponseStream),
 }
 
 impl ResponseBody {
@@ -33,8 +32,8 @@ impl ResponseBody {
         Self { flight: Some(flight), source: Source::Own(bytes), waiting: false }.end_if_empty()
     }
 
-    pub(crate) fn backend(flight: Box<Flight>, incoming: Incoming) -> Self {
-        Self { flight: Some(flight), source: Source::Backend(incoming), waiting: false }.end_if_empty()
+    pub(crate) fn backend(flight: Box<Flight>, stream: ResponseStream) -> Self {
+        Self { flight: Some(flight), source: Source::Backend(stream), waiting: false }.end_if_empty()
     }
 
     /// hyper does not read a body that is empty from the start.
@@ -46,8 +45,12 @@ impl ResponseBody {
     }
 
     fn complete(&mut self) {
+        let connection = match std::mem::replace(&mut self.source, Source::Own(Bytes::new())) {
+            Source::Own(_) => None,
+            Source::Backend(stream) => stream.into_connection(),
+        };
         if let Some(flight) = self.flight.take() {
-            flight.complete();
+            flight.complete(connection);
         }
     }
 
@@ -88,7 +91,7 @@ impl Body for ResponseBody {
         let frame = match &mut this.source {
             Source::Own(bytes) if bytes.is_empty() => None,
             Source::Own(bytes) => Some(Ok(Frame::data(std::mem::take(bytes)))),
-            Source::Backend(incoming) => match Pin::new(incoming).poll_frame(cx) {
+            Source::Backend(stream) => match Pin::new(stream).poll_frame(cx) {
                 Poll::Ready(frame) => frame,
                 Poll::Pending => {
                     return match this.poll_time(cx) {
@@ -123,14 +126,14 @@ impl Body for ResponseBody {
     fn is_end_stream(&self) -> bool {
         match &self.source {
             Source::Own(bytes) => bytes.is_empty(),
-            Source::Backend(incoming) => incoming.is_end_stream(),
+            Source::Backend(stream) => stream.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
             Source::Own(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Source::Backend(incoming) => incoming.size_hint(),
+            Source::Backend(stream) => stream.size_hint(),
         }
     }
 }

@@ -1,0 +1,102 @@
+//! Unused connections, kept for the next request.
+//!
+//! Every worker has its own, so that no request waits for another thread. The connection that was used
+//! last is used first: under low load few stay warm and the others run out.
+
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    io,
+    mem::MaybeUninit,
+    net::SocketAddr,
+    task::{Context, Waker},
+    time::Duration,
+};
+
+use bytes::BytesMut;
+use lb_core::time::Instant;
+
+use super::Connection;
+
+/// How often a worker looks through its unused connections.
+pub(crate) const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A larger buffer is given back while its connection is unused.
+const KEPT_BUFFER_BYTES_MAX: usize = 16 << 10;
+
+/// A worker's unused connections.
+#[derive(Default)]
+pub(crate) struct IdleConnections {
+    by_address: RefCell<HashMap<SocketAddr, Vec<Idle>>>,
+}
+
+struct Idle {
+    connection: Connection,
+    until: Instant,
+}
+
+impl IdleConnections {
+    /// The connection to `addr` that was used last, if there is a usable one.
+    ///
+    /// With `asked` the socket itself is asked whether the backend has closed it, which costs a system
+    /// call: for requests that must not be sent twice. Without it, only a close that the runtime has
+    /// already heard of is known.
+    pub(crate) fn take(&self, addr: SocketAddr, asked: bool) -> Option<Connection> {
+        let mut by_address = self.by_address.borrow_mut();
+        let idle = by_address.get_mut(&addr)?;
+        while let Some(Idle { mut connection, .. }) = idle.pop() {
+            let closed = if asked { connection.is_closed() } else { connection.seems_closed() };
+            if !closed {
+                connection.reused = true;
+                return Some(connection);
+            }
+        }
+        None
+    }
+
+    /// Keeps a connection whose last response has ended, unless there are `most` already: then the one
+    /// that has waited longest goes.
+    pub(crate) fn put(&self, mut connection: Connection, most: u32, until: Instant) {
+        if most == 0 {
+            return;
+        }
+        if connection.buffer.capacity() > KEPT_BUFFER_BYTES_MAX {
+            connection.buffer = BytesMut::new();
+        }
+        if connection.out.capacity() > KEPT_BUFFER_BYTES_MAX {
+            connection.out = Vec::new();
+        }
+        let mut by_address = self.by_address.borrow_mut();
+        let idle = by_address.entry(connection.addr).or_default();
+        if idle.len() >= most as usize {
+            idle.remove(0);
+        }
+        idle.push(Idle { connection, until });
+    }
+
+    /// Drops what was unused for too long or was closed by its backend.
+    pub(crate) fn sweep(&self, now: Instant) {
+        self.by_address.borrow_mut().retain(|_, idle| {
+            idle.retain(|idle| idle.until > now && !idle.connection.seems_closed());
+            idle.shrink_to(idle.len() * 2);
+            !idle.is_empty()
+        });
+    }
+}
+
+impl Connection {
+    /// Whether something has come on an unused connection: its end, or bytes that nobody asked for.
+    /// Costs nothing while nothing has.
+    fn seems_closed(&self) -> bool {
+        let stream: &tokio::net::TcpStream = self.read.as_ref();
+        stream.poll_read_ready(&mut Context::from_waker(Waker::noop())).is_ready()
+            && !matches!(stream.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// The same, by asking the system.
+    fn is_closed(&self) -> bool {
+        let stream: &tokio::net::TcpStream = self.read.as_ref();
+        let peeked = socket2::SockRef::from(stream).peek(&mut [MaybeUninit::uninit()]);
+        !matches!(peeked, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+}

@@ -1,0 +1,57 @@
+//! Connections to backends: an HTTP/1.1 client of our own, because this is where a proxy's time goes.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`request`] | writes heads and bodies |
+//! | [`response`], [`body`] | read heads and bodies out of a buffer, without I/O |
+//! | [`sending`] | moves a request, its streamed body included, into a socket |
+//! | [`call`] | leads one request and its response over a connection |
+//! | [`idle`] | keeps connections for the next request |
+//!
+//! A connection belongs to one request at a time and is driven by that request's own task; nothing
+//! runs in the background but the rest of an upload whose response has already begun.
+
+mod body;
+mod call;
+mod idle;
+mod request;
+mod response;
+mod sending;
+
+use std::{io, net::SocketAddr};
+
+use bytes::BytesMut;
+use tokio::net::{
+    TcpStream,
+    tcp::{OwnedReadHalf, OwnedWriteHalf},
+};
+
+pub(crate) use self::{
+    call::{Call, CallFailed, ResponseStream},
+    idle::{IdleConnections, SWEEP_INTERVAL},
+    request::{Framing, write_head},
+    response::Head,
+};
+
+/// A connection to a backend, between requests.
+pub(crate) struct Connection {
+    pub(crate) addr: SocketAddr,
+    read: OwnedReadHalf,
+    write: OwnedWriteHalf,
+    /// What is read into; empty between requests.
+    buffer: BytesMut,
+    /// What heads are written into; empty between requests.
+    out: Vec<u8>,
+    /// It has carried a request before.
+    pub(crate) reused: bool,
+}
+
+impl Connection {
+    pub(crate) async fn open(addr: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect(addr).await?;
+        // Only delays small requests where it cannot be set.
+        let _ = stream.set_nodelay(true);
+        let (read, write) = stream.into_split();
+        Ok(Self { addr, read, write, buffer: BytesMut::new(), out: Vec::new(), reused: false })
+    }
+}
