@@ -1,1 +1,3 @@
-fn main() {}
+//! The one binary of black-box suites.
+
+mod e2e_client;
