@@ -1,3 +1,3 @@
 //! What the balancer promises to its clients.
 
-mod basics;
+mod framing;
