@@ -1,1 +1,4 @@
-fn main() {}
+//! The one binary of black-box suites.
+
+mod chapters;
+mod e2e_client;

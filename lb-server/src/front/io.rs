@@ -9,7 +9,6 @@ use std::{
 };
 
 use hyper::rt::{Read, ReadBufCursor, Write};
-use lb_core::reason::Reason;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Front;
@@ -27,8 +26,12 @@ impl FrontIo {
         }
         let end = match front.refusal.get() {
             // The body that is being read is broken: its reader must learn it now.
-            Some(refusal) if refusal.reason == Reason::MalformedBody => true,
-            Some(_) => !front.in_flight.get(),
+            Some(_) if front.refusal().is_some() => true,
+            Some(refusal) => {
+                let is_due = !front.in_flight.get();
+                front.refusal_is_due.set(is_due && refusal.body_of.is_none());
+                is_due
+            }
             None if front.closing.get() => !front.in_flight.get(),
             // Half-closed: the request is complete, so it is served; hyper learns of the end when it
             // asks for the next one.

@@ -57,6 +57,10 @@ pub(crate) struct Front {
     scanner: RefCell<Scanner>,
     /// The balancer ends the connection with this answer.
     refusal: Cell<Option<Refusal>>,
+    /// hyper was told of the stream's end because of a refused head, so that it is for us to answer.
+    refusal_is_due: Cell<bool>,
+    /// Requests that the proxy was given.
+    begun: Cell<u64>,
     /// A request is with the proxy, or its answer is on its way through hyper.
     in_flight: Cell<bool>,
     version: Cell<Version>,
@@ -90,6 +94,9 @@ pub(crate) struct Front {
 pub(crate) struct Refusal {
     pub(crate) reason: Reason,
     pub(crate) detail: &'static str,
+    /// Whose body is broken, by the number of the request on this connection, from 1; none when it is a
+    /// head that is refused.
+    body_of: Option<u64>,
 }
 
 /// What the connection waits for while no request is in flight.
@@ -124,6 +131,8 @@ pub(crate) async fn serve(
         stream: RefCell::new(stream),
         scanner: RefCell::new(Scanner::new(scan_limits)),
         refusal: Cell::new(None),
+        refusal_is_due: Cell::new(false),
+        begun: Cell::new(0),
         in_flight: Cell::new(false),
         version: Cell::new(Version::HTTP_11),
         last: Cell::new(false),
@@ -147,7 +156,9 @@ pub(crate) async fn serve(
     });
     let registered = front.worker.register(&front);
     let mut builder = http1::Builder::new();
-    builder.pipeline_flush(true).header_read_timeout(None);
+    // Not `pipeline_flush`: it holds an answer back while the client's next request is at hand, without
+    // bound, and drops it when the connection ends. One buffer for head and body it may be.
+    builder.writev(false).header_read_timeout(None);
     if limits_differ_from_hypers(&front) {
         // One more than the scanner lets through, so that the scanner is who refuses.
         builder.max_headers(front.listener.config.limits.headers as usize + 1);
@@ -194,7 +205,8 @@ impl Front {
 
     /// How many of these bytes hyper may see.
     fn scan(&self, bytes: &[u8]) -> usize {
-        match self.scanner.borrow_mut().scan(bytes) {
+        let scanned = self.scanner.borrow_mut().scan(bytes);
+        match scanned {
             Ok(()) => bytes.len(),
             Err(refusal) => {
                 self.refuse(refusal.reason, refusal.detail);
@@ -244,6 +256,7 @@ impl Front {
 
     /// A request begins.
     pub(crate) fn begin(&self, version: Version, last: bool) {
+        self.begun.set(self.begun.get() + 1);
         self.in_flight.set(true);
         self.version.set(version);
         self.last.set(last);
@@ -263,9 +276,9 @@ impl Front {
         self.abort.set(true);
     }
 
-    /// Why the bytes of the present request are not to be believed, if so.
+    /// Why the body of the present request is not to be believed, if so.
     pub(crate) fn refusal(&self) -> Option<Refusal> {
-        self.refusal.get()
+        self.refusal.get().filter(|refusal| refusal.body_of == Some(self.begun.get()))
     }
 
     // What the worker tells.
@@ -279,7 +292,9 @@ impl Front {
     // What the connection's task does.
 
     fn refuse(&self, reason: Reason, detail: &'static str) {
-        self.refusal.set(Some(Refusal { reason, detail }));
+        let is_body = self.position() == Position::Body;
+        let body_of = is_body.then(|| self.scanner.borrow().heads());
+        self.refusal.set(Some(Refusal { reason, detail, body_of }));
     }
 
     fn hear(&self, cx: &Context<'_>) {
@@ -328,7 +343,9 @@ impl Front {
             Wait::Begin => Some(self.since.get() + timeouts.keep_alive),
             Wait::Head => Some(self.since.get() + timeouts.request_head),
             Wait::Flight => {
-                if !self.eof.get() || self.answered.get() || self.version.get() != Version::HTTP_11 {
+                let is_whole = self.position() != Position::Body;
+                let may_probe = !self.answered.get() && self.version.get() == Version::HTTP_11;
+                if !(self.eof.get() && is_whole && may_probe) {
                     return None;
                 }
                 let (due, _) = self.gone_check.get().unwrap_or_else(|| {
@@ -380,6 +397,7 @@ impl Front {
             self.log_refusal(Refusal {
                 reason: Reason::MalformedRequest,
                 detail: "refused by the HTTP library",
+                body_of: None,
             });
         }
     }
@@ -391,9 +409,8 @@ impl Front {
             return;
         }
         if let Some(refusal) = self.refusal.get()
+            && self.refusal_is_due.get()
             && !self.left.get()
-            && (!self.answered.get() || !self.in_flight.get())
-            && refusal.reason != Reason::MalformedBody
         {
             let answer = reply::raw_reply(
                 refusal.reason,

@@ -1,0 +1,3 @@
+//! What the balancer promises to its clients.
+
+mod framing;
