@@ -31,7 +31,6 @@ pub(crate) struct RequestBody {
     bytes: Cell<u64>,
     /// Something of the body was taken: it cannot be sent again.
     consumed: Cell<bool>,
-    ended: Cell<bool>,
     moved: Cell<Instant>,
     /// The timer runs for the next frame.
     waiting: Cell<bool>,
@@ -61,7 +60,6 @@ impl RequestBody {
             bytes_max: config.limits.body,
             bytes: Cell::new(0),
             consumed: Cell::new(false),
-            ended: Cell::new(false),
             moved: Cell::new(now),
             waiting: Cell::new(false),
             failure: Cell::new(None),
@@ -82,10 +80,6 @@ impl RequestBody {
 
     pub(crate) fn is_consumed(&self) -> bool {
         self.consumed.get()
-    }
-
-    pub(crate) fn has_ended(&self) -> bool {
-        self.ended.get()
     }
 
     /// Bytes taken so far.
@@ -142,10 +136,7 @@ impl RequestBody {
         frame: Option<Result<Frame<Bytes>, hyper::Error>>,
     ) -> Option<Result<Frame<Bytes>, BodyError>> {
         let frame = match frame {
-            None => {
-                self.ended.set(true);
-                return None;
-            }
+            None => return None,
             Some(Ok(frame)) => frame,
             Some(Err(_)) => {
                 let reason = self.front.refusal().map_or(Reason::ClientLeft, |refusal| refusal.reason);
@@ -158,9 +149,6 @@ impl RequestBody {
             if self.bytes.get() > self.bytes_max {
                 return Some(Err(self.fail(Reason::BodyTooLarge)));
             }
-        }
-        if self.incoming.borrow().is_end_stream() {
-            self.ended.set(true);
         }
         Some(Ok(frame))
     }

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use lb_core::config::Config;
+use lb_core::config::{Config, LogFormat};
 use lb_server::{Options, Server};
 use lb_testkit::course::{Cast, Chapter, FileGiven, Launched, Launcher, Pending, Ports, Stage, Tempo};
 use tokio::{process::Command, time::timeout};
@@ -21,7 +21,10 @@ async fn judge(chapter: Chapter, name: &str) {
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let tempo = Tempo::default();
     let text = chapter.config(listen, &cast, tempo);
-    let config = Config::load(&text).unwrap_or_else(|problems| panic!("{}", problems.in_file("chapter")));
+    let valid = Config::load(&text).unwrap_or_else(|problems| panic!("{}", problems.in_file("chapter")));
+    let mut config = valid.into_inner();
+    config.access_log.format = LogFormat::Off;
+    let config = config.validate().unwrap();
     let server = Server::start(&config, Options::default()).unwrap();
     let mut stage = Stage::new(server.addresses()[0], cast);
     stage.launcher = Some(Arc::new(Binary));

@@ -2,3 +2,4 @@
 
 mod chapters;
 mod e2e_client;
+mod support;

@@ -127,21 +127,20 @@ impl Call {
 
     /// Goes on to the body that `head` announced.
     pub(crate) fn into_body(self, head: &Head) -> ResponseStream {
-        let upload = if self.cannot_send {
-            Upload::Over
-        } else if self.sending.is_done() {
-            let (write, out) = self.sending.into_parts();
-            Upload::Done(write, out)
-        } else {
-            Upload::GoesOn(Aborted(self.sending.detach()))
-        };
+        let (mut sent, mut rest) = (None, None);
+        if self.sending.is_done() {
+            sent = Some(self.sending.into_parts());
+        } else if !self.cannot_send {
+            rest = Some(Aborted(self.sending.detach()));
+        }
         ResponseStream {
             addr: self.addr,
             read: self.read,
             buffer: self.buffer,
             decoder: head.body,
             keep_alive: head.keep_alive,
-            upload,
+            sent,
+            _rest: rest,
         }
     }
 }
@@ -167,17 +166,10 @@ pub(crate) struct ResponseStream {
     buffer: BytesMut,
     decoder: BodyDecoder,
     keep_alive: bool,
-    upload: Upload,
-}
-
-/// What has become of the request.
-enum Upload {
-    /// All of it has left.
-    Done(OwnedWriteHalf, Vec<u8>),
-    /// The response began before all of it had left; the rest goes on by itself.
-    GoesOn(Aborted),
-    /// It broke off.
-    Over,
+    /// The sender's parts, once all of the request has left.
+    sent: Option<(OwnedWriteHalf, Vec<u8>)>,
+    /// Sends the rest of a request whose response has begun.
+    _rest: Option<Aborted>,
 }
 
 /// A task that ends when this is dropped.
@@ -204,21 +196,17 @@ impl std::error::Error for BrokenBody {}
 impl ResponseStream {
     /// The connection, if the next request may use it: all of this one has left, all of the response
     /// has come, and nothing else.
-    pub(crate) fn into_connection(mut self) -> Option<Connection> {
-        if !self.keep_alive || !self.decoder.is_over() || !self.buffer.is_empty() {
-            return None;
-        }
-        match std::mem::replace(&mut self.upload, Upload::Over) {
-            Upload::Done(write, out) => Some(Connection {
-                addr: self.addr,
-                read: self.read,
-                write,
-                buffer: self.buffer,
-                out,
-                reused: true,
-            }),
-            Upload::GoesOn(_) | Upload::Over => None,
-        }
+    pub(crate) fn into_connection(self) -> Option<Connection> {
+        let (write, out) = self.sent?;
+        let is_clean = self.keep_alive && self.decoder.is_over() && self.buffer.is_empty();
+        is_clean.then_some(Connection {
+            addr: self.addr,
+            read: self.read,
+            write,
+            buffer: self.buffer,
+            out,
+            reused: true,
+        })
     }
 
     fn room(&self) -> usize {

@@ -174,6 +174,8 @@ pub(super) fn said_in_json(answer: &super::Answer) -> Verdict {
 
 async fn the_one_that_is_up_answers(stage: &Stage) -> Verdict {
     let ask = stage.get("/").host("www.apple.com");
+    // Each of the others has been probed once when this one has been probed twice more.
+    stage.probed_twice("apple1", HINT).await?;
     stage.soon_served_by(&ask, &["apple1"], HINT).await?;
     stage.served_by(&ask, &["apple1"], 100, HINT).await
 }
