@@ -1,1 +1,6 @@
-fn main() {}
+//! The one binary of black-box suites.
+
+mod cli;
+mod e2e_backend;
+mod lifecycle;
+mod support;
