@@ -2,4 +2,7 @@
 
 mod chapters;
 mod e2e_client;
+mod cli;
+mod e2e_backend;
+mod lifecycle;
 mod support;
