@@ -226,6 +226,20 @@ impl Front {
         self.blocked_since.set(None);
     }
 
+    /// hyper has written all that it was given.
+    fn flushed(&self) {
+        let is_end_untold = self.eof.get() || self.refusal.get().is_some() || self.closing.get();
+        if !self.flushed.replace(true) && !self.in_flight.get() && is_end_untold {
+            self.wake();
+        }
+    }
+
+    /// A request is being answered, or its answer is not written yet: hyper would drop that answer if it
+    /// learned of the stream's end.
+    fn is_busy(&self) -> bool {
+        self.in_flight.get() || !self.flushed.get()
+    }
+
     fn write_blocked(&self) {
         if self.blocked_since.get().is_none() {
             self.blocked_since.set(Some(self.worker.clock.now()));
@@ -272,8 +286,8 @@ impl Front {
     /// The answer is with hyper, whole; or there will be none.
     pub(crate) fn done(&self) {
         self.in_flight.set(false);
+        self.flushed.set(false);
         self.gone_check.set(None);
-        self.wake();
     }
 
     /// Ends the connection with a reset once hyper is done with it.

@@ -1,7 +1,11 @@
 //! What the balancer promises to its clients.
 
+mod continues;
 mod framing;
+mod leaving;
 mod limits;
+mod messages;
+mod pipelining;
 mod timeouts;
 
 use lb_core::reason::Reason;
