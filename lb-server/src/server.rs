@@ -166,7 +166,7 @@ impl Server {
                     let workers = Rc::new(workers);
                     let acceptors = bound
                         .into_iter()
-                        .map(|bound| Acceptor::start(bound, &workers))
+                        .map(|bound| Acceptor::start(bound, &workers, &shared))
                         .collect::<Result<Vec<_>, _>>();
                     let outcome = acceptors.map(|acceptors| Control {
                         pool_tasks: Vec::new(),
@@ -320,9 +320,9 @@ impl Control {
                 kept.push(acceptor.take());
                 continue;
             }
-            match crate::accept::bind(listener)
-                .and_then(|bound| Acceptor::start(bound, &self.workers).map_err(StartError::Thread))
-            {
+            match crate::accept::bind(listener).and_then(|bound| {
+                Acceptor::start(bound, &self.workers, &self.shared).map_err(StartError::Thread)
+            }) {
                 Ok(acceptor) => {
                     kept.push(None);
                     fresh.push(acceptor);

@@ -41,6 +41,7 @@ const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES_MAX: usize = 4 << 20;
 /// The first look, after the probe, for whether a half-closed client is gone.
 const GONE_CHECK_FIRST: Duration = Duration::from_millis(10);
+/// How often it is looked whether a client is gone, which reading tells only while hyper reads.
 const GONE_CHECK_MAX: Duration = Duration::from_secs(1);
 
 /// The state of a client's connection, shared by its task, hyper's view of the socket and the request
@@ -172,6 +173,10 @@ pub(crate) async fn serve(
         let served = poll_fn(|cx| {
             front.hear(cx);
             front.check_time(cx);
+            if front.left.get() {
+                // hyper may neither read nor write now, so that it would not notice.
+                return Poll::Ready(Ok(()));
+            }
             let mut polled = connection.as_mut().poll(cx);
             if polled.is_pending() && front.draining.get() && !drain_begun {
                 // Only after a poll, so that a request that has arrived is still seen and served.
@@ -221,6 +226,20 @@ impl Front {
         self.blocked_since.set(None);
     }
 
+    /// hyper has written all that it was given.
+    fn flushed(&self) {
+        let is_end_untold = self.eof.get() || self.refusal.get().is_some() || self.closing.get();
+        if !self.flushed.replace(true) && !self.in_flight.get() && is_end_untold {
+            self.wake();
+        }
+    }
+
+    /// A request is being answered, or its answer is not written yet: hyper would drop that answer if it
+    /// learned of the stream's end.
+    fn is_busy(&self) -> bool {
+        self.in_flight.get() || !self.flushed.get()
+    }
+
     fn write_blocked(&self) {
         if self.blocked_since.get().is_none() {
             self.blocked_since.set(Some(self.worker.clock.now()));
@@ -267,8 +286,8 @@ impl Front {
     /// The answer is with hyper, whole; or there will be none.
     pub(crate) fn done(&self) {
         self.in_flight.set(false);
+        self.flushed.set(false);
         self.gone_check.set(None);
-        self.wake();
     }
 
     /// Ends the connection with a reset once hyper is done with it.
@@ -343,23 +362,27 @@ impl Front {
             Wait::Begin => Some(self.since.get() + timeouts.keep_alive),
             Wait::Head => Some(self.since.get() + timeouts.request_head),
             Wait::Flight => {
-                let is_whole = self.position() != Position::Body;
-                let may_probe = !self.answered.get() && self.version.get() == Version::HTTP_11;
-                if !(self.eof.get() && is_whole && may_probe) {
-                    return None;
-                }
                 let (due, _) = self.gone_check.get().unwrap_or_else(|| {
-                    // A client that closed its side may be waiting for the answer, or be gone. An
-                    // interim response is no answer to the first, and makes the second's system reset
-                    // the connection.
-                    self.inject(b"HTTP/1.1 100 Continue\r\n\r\n");
-                    let check = (self.worker.clock.now() + GONE_CHECK_FIRST, GONE_CHECK_FIRST);
+                    let pause = if self.probe() { GONE_CHECK_FIRST } else { GONE_CHECK_MAX };
+                    let check = (self.worker.clock.now() + pause, pause);
                     self.gone_check.set(Some(check));
                     check
                 });
                 Some(due)
             }
         }
+    }
+
+    /// A client that closed its side may be waiting for the answer, or be gone. An interim response is no
+    /// answer to the first, and makes the second's system reset the connection.
+    fn probe(&self) -> bool {
+        let is_whole = self.position() != Position::Body;
+        let may_write = !self.answered.get() && self.version.get() == Version::HTTP_11;
+        let probes = self.eof.get() && is_whole && may_write;
+        if probes {
+            self.inject(b"HTTP/1.1 100 Continue\r\n\r\n");
+        }
+        probes
     }
 
     /// Acts on the timer that `arm` set.
@@ -476,30 +499,8 @@ impl Front {
 
     /// A line in the access log for a request that hyper never saw.
     fn log_refusal(&self, refusal: Refusal) {
-        let worker = &self.worker;
-        worker.log(&Record {
-            time: SystemTime::now(),
-            listener: &self.listener.name,
-            client: self.peer.ip().to_canonical(),
-            peer: self.peer,
-            method: "-",
-            host: "",
-            target: "-",
-            version: "HTTP/1.1",
-            status: refusal.reason.status(),
-            reason: Some(refusal.reason),
-            detail: refusal.detail,
-            route: None,
-            pool: None,
-            backend: None,
-            tries: 0,
-            request_bytes: 0,
-            response_bytes: 0,
-            duration: worker.clock.now().since(self.since.get()),
-            head_duration: None,
-            request_id: "",
-            user_agent: b"",
-            referer: b"",
-        });
+        let duration = self.worker.clock.now().since(self.since.get());
+        let Refusal { reason, detail, .. } = refusal;
+        self.worker.log(&Record::of_connection(&self.listener.name, self.peer, reason, detail, duration));
     }
 }
