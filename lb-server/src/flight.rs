@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, net::IpAddr, rc::Rc, sync::Arc, time::SystemTime};
 
-use http::{HeaderValue, Method, Response, Uri, Version, header, request};
+use http::{HeaderValue, Method, Response, Version, header, request};
 use lb_core::{
     client_addr::client_addr,
     config,
@@ -14,12 +14,12 @@ use lb_core::{
 
 use crate::{
     access_log::Record,
-    forwarded::{self, Fields, X_REQUEST_ID},
+    forwarded::{self, Fields, RequestId, X_REQUEST_ID},
     front::Front,
     reply::{self, Manner},
     request_body::RequestBody,
     response_body::ResponseBody,
-    snapshot::{SharedPool, Snapshot},
+    snapshot::{HeaderEdits, NO_EDITS, SharedPool, Snapshot},
     upstream::{Connection, Head, ResponseStream},
     worker::Worker,
 };
@@ -48,14 +48,15 @@ pub(crate) struct Flight {
     /// Whether the peer is believed about the client.
     pub(crate) trusted: bool,
     pub(crate) client: IpAddr,
-    /// `host[:port]` that the request is for; empty without one.
-    pub(crate) authority: Box<str>,
-    pub(crate) request_id: HeaderValue,
+    pub(crate) request_id: RequestId,
+    /// The client's `Connection` says more than whether it stays.
+    pub(crate) connection_names_fields: bool,
+    /// The request as it came.
+    pub(crate) parts: request::Parts,
     pub(crate) route: Option<RouteId>,
     pub(crate) exchange: Option<Exchange<SharedPool>>,
     pub(crate) body: Option<Rc<RequestBody>>,
     pub(crate) response_bytes: u64,
-    seen: Seen,
     backend: Option<Arc<str>>,
     tries: u32,
     head_after: Option<Duration>,
@@ -65,56 +66,32 @@ pub(crate) struct Flight {
     logged: bool,
 }
 
-/// What the log wants of a request after its parts went to the backend.
-struct Seen {
-    time: SystemTime,
-    method: Method,
-    uri: Uri,
-    version: Version,
-    user_agent: Option<HeaderValue>,
-    referer: Option<HeaderValue>,
-    wants_json: bool,
-}
-
 impl Flight {
-    pub(crate) fn begin(front: Rc<Front>, parts: &request::Parts) -> Box<Self> {
+    pub(crate) fn begin(front: Rc<Front>, parts: request::Parts) -> Box<Self> {
         let headers = &parts.headers;
-        let closes = parts.version == Version::HTTP_10
-            || headers
-                .get(header::CONNECTION)
-                .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close"));
-        front.begin(parts.version, closes);
+        let connection = headers.get(header::CONNECTION).map(HeaderValue::as_bytes);
+        let says = |word: &[u8]| connection.is_some_and(|said| said.eq_ignore_ascii_case(word));
+        let closes = says(b"close");
+        front.begin(parts.version, closes || parts.version == Version::HTTP_10);
         let worker = &front.worker;
         let peer = front.peer.ip().to_canonical();
         let trusted = front.listener.trusted.contains(peer);
         let client =
             if trusted { client_addr(peer, &front.listener.trusted, &Fields(headers)) } else { peer };
-        let request_id = match headers.get(&X_REQUEST_ID) {
-            Some(id) if trusted && !id.is_empty() => id.clone(),
-            _ => worker.new_request_id(),
-        };
+        let given_id = if trusted { headers.get(&X_REQUEST_ID).filter(|id| !id.is_empty()) } else { None };
         Box::new(Self {
             snapshot: worker.snapshot(),
-            started: worker.clock.now(),
+            started: worker.now(),
             deadline: None,
             trusted,
             client,
-            authority: forwarded::authority(parts).unwrap_or_default().into(),
-            request_id,
+            request_id: given_id.map_or_else(|| worker.new_request_id(), |id| RequestId::Given(id.clone())),
+            connection_names_fields: connection.is_some() && !closes && !says(b"keep-alive"),
+            parts,
             route: None,
             exchange: None,
             body: None,
             response_bytes: 0,
-            seen: Seen {
-                time: SystemTime::now(),
-                method: parts.method.clone(),
-                uri: parts.uri.clone(),
-                version: parts.version,
-                user_agent: headers.get(header::USER_AGENT).cloned(),
-                referer: headers.get(header::REFERER).cloned(),
-                wants_json: headers.contains_key(header::ACCEPT)
-                    && reply::prefers_json(headers.get_all(header::ACCEPT).iter().map(HeaderValue::as_bytes)),
-            },
             backend: None,
             tries: 0,
             head_after: None,
@@ -126,12 +103,22 @@ impl Flight {
         })
     }
 
+    /// `host[:port]` that the request is for.
+    pub(crate) fn authority(&self) -> Option<&str> {
+        forwarded::authority(&self.parts)
+    }
+
+    /// What the route changes in the request's fields.
+    pub(crate) fn request_edits(&self) -> &HeaderEdits {
+        self.route.map_or(&NO_EDITS, |route| &self.snapshot.edits(route).request)
+    }
+
     pub(crate) fn worker(&self) -> &Rc<Worker> {
         &self.front.worker
     }
 
     pub(crate) fn now(&self) -> Instant {
-        self.front.worker.clock.now()
+        self.front.worker.now()
     }
 
     pub(crate) fn exchange_mut(&mut self) -> Result<&mut Exchange<SharedPool>, Refused> {
@@ -140,16 +127,6 @@ impl Flight {
 
     pub(crate) fn head_came(&mut self) {
         self.head_after = Some(self.now().since(self.started));
-    }
-
-    /// The peer's address as a header value, made once for each connection.
-    pub(crate) fn peer_text(&self) -> HeaderValue {
-        let mut kept = self.front.peer_text.borrow_mut();
-        kept.get_or_insert_with(|| {
-            let text = self.front.peer.ip().to_canonical().to_string();
-            HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
-        })
-        .clone()
     }
 
     /// The backend's response, on its way to the client.
@@ -181,17 +158,20 @@ impl Flight {
                 | Reason::RequestBodyTimeout
                 | Reason::ShuttingDown
         ) || self.front.refusal().is_some();
+        let accept = self.parts.headers.get_all(header::ACCEPT).iter();
         let mut response = reply::reply(
             reason,
             &Manner {
-                wants_json: self.seen.wants_json,
-                head_request: self.seen.method == Method::HEAD,
+                wants_json: reply::prefers_json(accept.map(HeaderValue::as_bytes)),
+                head_request: self.parts.method == Method::HEAD,
                 retry_after,
                 reason_header: self.front.listener.config.reason_header,
                 close,
             },
         );
-        response.headers_mut().insert(X_REQUEST_ID, self.request_id.clone());
+        if let Ok(id) = HeaderValue::from_bytes(self.request_id.as_bytes()) {
+            response.headers_mut().insert(X_REQUEST_ID, id);
+        }
         let (parts, body) = response.into_parts();
         Response::from_parts(parts, ResponseBody::own(self, body))
     }
@@ -244,20 +224,20 @@ impl Flight {
         }
         let plan = &self.snapshot.plan;
         let route = self.route.map(|route| plan.route(route));
-        let seen = &self.seen;
-        let target = seen
-            .uri
-            .path_and_query()
-            .map_or(Cow::Owned(seen.uri.to_string()), |target| Cow::Borrowed(target.as_str()));
+        let request::Parts { method, uri, version, headers, .. } = &self.parts;
+        let target =
+            uri.path_and_query().map_or(Cow::Owned(uri.to_string()), |target| Cow::Borrowed(target.as_str()));
+        let field = |name| headers.get(name).map_or(&b""[..], HeaderValue::as_bytes);
+        let duration = self.now().since(self.started);
         self.worker().log(&Record {
-            time: seen.time,
+            time: SystemTime::now() - duration,
             listener: &self.front.listener.name,
             client: self.client,
             peer: self.front.peer,
-            method: seen.method.as_str(),
-            host: &self.authority,
+            method: method.as_str(),
+            host: self.authority().unwrap_or_default(),
             target: &target,
-            version: if seen.version == Version::HTTP_10 { "HTTP/1.0" } else { "HTTP/1.1" },
+            version: if *version == Version::HTTP_10 { "HTTP/1.0" } else { "HTTP/1.1" },
             status: self.status,
             reason: self.reason,
             detail: self.detail,
@@ -267,11 +247,11 @@ impl Flight {
             tries: self.tries,
             request_bytes: self.body.as_ref().map_or(0, |body| body.bytes()),
             response_bytes: self.response_bytes,
-            duration: self.now().since(self.started),
+            duration,
             head_duration: self.head_after,
-            request_id: self.request_id.to_str().unwrap_or("-"),
-            user_agent: seen.user_agent.as_ref().map_or(b"", HeaderValue::as_bytes),
-            referer: seen.referer.as_ref().map_or(b"", HeaderValue::as_bytes),
+            request_id: self.request_id.as_str(),
+            user_agent: field(header::USER_AGENT),
+            referer: field(header::REFERER),
         });
     }
 }

@@ -1,36 +1,45 @@
-//! Header fields that a proxy must drop, replace or add (RFC 9110 section 7.6.1).
-
-use std::fmt::Write;
+//! Which header fields a proxy may pass on, and what they tell it (RFC 9110 section 7.6.1).
 
 use http::{HeaderMap, HeaderName, HeaderValue, header, request};
 use lb_core::request::Headers;
 
-use crate::flight::Flight;
-
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
-const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+pub(crate) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(crate) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+pub(crate) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
-/// Fields that concern one connection only. `Trailer` is not among them: it announces what the message
-/// itself brings.
-const HOP_BY_HOP: [HeaderName; 8] = [
-    header::CONNECTION,
-    KEEP_ALIVE,
-    PROXY_CONNECTION,
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-];
+/// What a field is to a proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Passed on as it is.
+    EndToEnd,
+    /// Concerns one connection only. `Trailer` does not: it announces what the message itself brings.
+    HopByHop,
+    /// Says where the request came from, and is written anew.
+    OwnOrigin,
+    /// Says the same in another way; believed of trusted peers only.
+    Origin,
+    /// What the request is for.
+    Host,
+}
 
-/// Fields that `Connection` may not take from the next hop: the framing, and what the request is for.
-const KEPT: [HeaderName; 2] = [header::CONTENT_LENGTH, header::HOST];
+/// What the field of this name is. A switch over lengths and bytes: this is asked of every field.
+pub(crate) fn kind(name: &HeaderName) -> Kind {
+    match name.as_str() {
+        "connection"
+        | "keep-alive"
+        | "proxy-connection"
+        | "proxy-authenticate"
+        | "proxy-authorization"
+        | "te"
+        | "transfer-encoding"
+        | "upgrade" => Kind::HopByHop,
+        "x-forwarded-for" | "x-forwarded-proto" | "x-forwarded-host" | "x-request-id" => Kind::OwnOrigin,
+        "forwarded" | "x-forwarded-port" | "x-real-ip" => Kind::Origin,
+        "host" => Kind::Host,
+        _ => Kind::EndToEnd,
+    }
+}
 
 /// The HTTP library's header map as the core sees it.
 pub(crate) struct Fields<'a>(pub(crate) &'a HeaderMap);
@@ -51,108 +60,57 @@ pub(crate) fn authority(parts: &request::Parts) -> Option<&str> {
     }
 }
 
-pub(crate) fn is_hop_by_hop(name: &HeaderName) -> bool {
-    HOP_BY_HOP.contains(name)
+/// The fields that `Connection` takes from the next hop. The framing and what the request is for are
+/// not its to take.
+pub(crate) fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+    headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+        .filter(may_be_named)
+        .collect()
 }
 
 /// Whether `Connection` may take this field from the next hop.
 pub(crate) fn may_be_named(name: &HeaderName) -> bool {
-    !KEPT.contains(name)
+    *name != header::CONTENT_LENGTH && *name != header::HOST
 }
 
-/// Drops what concerns the connection only, and what `Connection` names.
-pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    if headers.contains_key(header::CONNECTION) {
-        let named: Vec<HeaderName> = headers
-            .get_all(header::CONNECTION)
-            .iter()
-            .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
-            .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
-            .filter(may_be_named)
-            .collect();
-        for name in named {
-            headers.remove(name);
-        }
-    }
-    for name in &HOP_BY_HOP {
-        headers.remove(name);
-    }
-}
-
-/// Whether the sender said that it reads trailers.
-pub(crate) fn accepts_trailers(headers: &HeaderMap) -> bool {
-    headers.get_all(header::TE).iter().any(|value| {
-        value.as_bytes().split(|&byte| byte == b',').any(|coding| {
-            let name = coding.split(|&byte| byte == b';').next().unwrap_or_default();
-            name.trim_ascii().eq_ignore_ascii_case(b"trailers")
-        })
+/// Whether the value of a TE field says that its sender reads trailers.
+pub(crate) fn accepts_trailers(te: &HeaderValue) -> bool {
+    te.as_bytes().split(|byte| *byte == b',').any(|coding| {
+        let name = coding.split(|byte| *byte == b';').next().unwrap_or_default();
+        name.trim_ascii().eq_ignore_ascii_case(b"trailers")
     })
 }
 
-/// Tells the backend where the request came from. What a trusted proxy said of it stays, what anyone
-/// else said is replaced.
-pub(crate) fn set_origin(headers: &mut HeaderMap, flight: &Flight) {
-    let peer = flight.peer_text();
-    if flight.trusted {
-        let value = extended_for(headers, &peer);
-        headers.insert(X_FORWARDED_FOR, value);
-    } else {
-        headers.insert(X_FORWARDED_FOR, peer);
-        for name in [X_REAL_IP, X_FORWARDED_PORT, header::FORWARDED] {
-            headers.remove(name);
-        }
-    }
-    if !flight.trusted || !headers.contains_key(&X_FORWARDED_PROTO) {
-        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
-    }
-    if !flight.trusted || !headers.contains_key(&X_FORWARDED_HOST) {
-        match headers.get(header::HOST).cloned() {
-            Some(host) if host.as_bytes() == flight.authority.as_bytes() => {
-                headers.insert(X_FORWARDED_HOST, host);
-            }
-            _ => match HeaderValue::from_str(&flight.authority) {
-                Ok(host) if !host.is_empty() => {
-                    headers.insert(X_FORWARDED_HOST, host);
-                }
-                _ => {
-                    headers.remove(X_FORWARDED_HOST);
-                }
-            },
-        }
-    }
-    headers.insert(X_REQUEST_ID, flight.request_id.clone());
+/// Identifies a request in logs, here and behind.
+#[derive(Clone, Debug)]
+pub(crate) enum RequestId {
+    /// 128 random bits in hexadecimal.
+    Own([u8; 32]),
+    /// A trusted peer's.
+    Given(HeaderValue),
 }
 
-fn extended_for(headers: &HeaderMap, peer: &HeaderValue) -> HeaderValue {
-    let mut value = Vec::new();
-    for part in headers.get_all(X_FORWARDED_FOR).iter().chain(Some(peer)) {
-        if !value.is_empty() {
-            value.extend_from_slice(b", ");
+impl RequestId {
+    pub(crate) fn new(high: u64, low: u64) -> Self {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let bits = u128::from(high) << 64 | u128::from(low);
+        Self::Own(std::array::from_fn(|place| DIGITS[(bits >> (124 - 4 * place)) as usize & 15]))
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Own(digits) => digits,
+            Self::Given(value) => value.as_bytes(),
         }
-        value.extend_from_slice(part.as_bytes());
     }
-    HeaderValue::from_bytes(&value).unwrap_or_else(|_| peer.clone())
-}
 
-/// The Host that the backend gets.
-pub(crate) fn set_host(headers: &mut HeaderMap, host: &str) {
-    if headers.get(header::HOST).is_some_and(|value| value.as_bytes() == host.as_bytes()) {
-        return;
+    pub(crate) fn as_str(&self) -> &str {
+        std::str::from_utf8(self.as_bytes()).unwrap_or("-")
     }
-    // An authority that was accepted is a valid value; an empty one (HTTP/1.0) sets nothing.
-    if let Ok(value) = HeaderValue::from_str(host)
-        && !value.is_empty()
-    {
-        headers.insert(header::HOST, value);
-    }
-}
-
-/// 128 random bits in hexadecimal.
-pub(crate) fn new_request_id(high: u64, low: u64) -> HeaderValue {
-    let mut text = String::with_capacity(32);
-    // Writing to a string cannot fail.
-    let _ = write!(text, "{high:016x}{low:016x}");
-    HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("-"))
 }
 
 #[cfg(test)]
@@ -168,30 +126,26 @@ mod tests {
     }
 
     #[test]
-    fn hop_by_hop_fields_and_those_that_connection_names_go() {
-        let mut headers = map(&[
+    fn connection_names_fields_but_neither_host_nor_length() {
+        let headers = map(&[
             ("connection", "close, X-Secret"),
             ("connection", " x-other ,host,content-length,, @"),
             ("x-secret", "1"),
-            ("x-other", "2"),
-            ("host", "a"),
-            ("content-length", "3"),
-            ("keep-alive", "timeout=5"),
-            ("te", "gzip"),
-            ("upgrade", "websocket"),
-            ("proxy-connection", "keep-alive"),
-            ("trailer", "x-sum"),
-            ("x-kept", "4"),
         ]);
-        strip_hop_by_hop(&mut headers);
-        let mut names: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
-        names.sort_unstable();
-        assert_eq!(names, ["content-length", "host", "trailer", "x-kept"]);
+        let names = named_by_connection(&headers);
+        let names: Vec<&str> = names.iter().map(HeaderName::as_str).collect();
+        assert_eq!(names, ["close", "x-secret", "x-other"]);
     }
 
     #[test]
     fn te_trailers_is_found_in_lists() {
-        assert!(accepts_trailers(&map(&[("te", "gzip;q=0.5, Trailers")])));
-        assert!(!accepts_trailers(&map(&[("te", "gzip"), ("te", "trailersx")])));
+        let takes = |value: &str| accepts_trailers(&value.parse().unwrap());
+        assert!(takes("gzip;q=0.5, Trailers") && takes("trailers;q=1"));
+        assert!(!takes("gzip") && !takes("trailersx") && !takes(""));
+    }
+
+    #[test]
+    fn a_request_id_is_128_bits_in_hexadecimal() {
+        assert_eq!(RequestId::new(0x0123_4567_89ab_cdef, 1).as_str(), "0123456789abcdef0000000000000001");
     }
 }

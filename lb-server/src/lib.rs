@@ -12,6 +12,7 @@ mod framing;
 mod front;
 mod interim;
 mod observer;
+mod outgoing;
 mod pool_tasks;
 mod proxy;
 mod reply;

@@ -9,13 +9,13 @@
 
 use std::{borrow::Cow, fmt, future::poll_fn, pin::pin, rc::Rc, task::Poll};
 
-use http::{HeaderMap, Method, Request, Response, header, request, uri::PathAndQuery};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, header, uri::PathAndQuery};
 use hyper::body::{Body, Incoming};
 use lb_core::{
     exchange::{
         Attempt, Event, Exchange, Facts, Failure, FailureKind, Next, PoolHandle, Sent, Step, is_idempotent,
     },
-    plan::{Decision, RouteId},
+    plan::{Decision, RouteId, RoutePlan},
     reason::Reason,
     request::RequestView,
     rewrite::HostEdit,
@@ -24,13 +24,14 @@ use lb_core::{
 
 use crate::{
     flight::{Flight, Refused},
-    forwarded::{self, Fields},
+    forwarded::Fields,
     front::Front,
     interim,
+    outgoing::{Host, Outgoing},
     request_body::RequestBody,
     response_body::ResponseBody,
     snapshot::lock,
-    upstream::{self, Call, CallFailed, Connection, Framing, Head, ResponseStream},
+    upstream::{Call, CallFailed, Connection, Framing, Head, ResponseStream},
 };
 
 /// How long a route without a `timeout` may take over all its tries.
@@ -44,9 +45,9 @@ pub(crate) fn handle(
     let (parts, body) = request.into_parts();
     // Before the first poll: hyper looks for the end of the stream in between, and what it is told
     // depends on whether a request is in flight.
-    let mut flight = Flight::begin(front, &parts);
+    let mut flight = Flight::begin(front, parts);
     async move {
-        match journey(&mut flight, parts, body).await {
+        match journey(&mut flight, body).await {
             Ok((head, stream)) => Ok(flight.relay(head, stream)),
             Err(Refused { reason: Reason::ClientLeft, .. }) => Err(ClientGone),
             Err(refused) => Ok(flight.reply(refused)),
@@ -66,22 +67,16 @@ impl fmt::Display for ClientGone {
 
 impl std::error::Error for ClientGone {}
 
-async fn journey(
-    flight: &mut Flight,
-    parts: request::Parts,
-    body: Incoming,
-) -> Result<(Head, ResponseStream), Refused> {
-    let fields = Fields(&parts.headers);
-    let (route, path) = judge(flight, &parts, &fields, &body)?;
-    let mut outgoing = Outgoing::prepare(flight, route, path, &parts)?;
-    outgoing.take_headers(flight, route, parts.headers);
+async fn journey(flight: &mut Flight, body: Incoming) -> Result<(Head, ResponseStream), Refused> {
+    let (route, mut outgoing) = judge(flight, &body)?;
     if !body.is_end_stream() {
-        let counted = outgoing.headers.contains_key(header::CONTENT_LENGTH);
+        let headers = &flight.parts.headers;
+        let counted = headers.contains_key(header::CONTENT_LENGTH);
         outgoing.framing = if counted { Framing::Length } else { Framing::Chunked };
-        let expects = expects_continue(&outgoing.headers);
+        let expects = headers.get(header::EXPECT).is_some_and(is_100_continue);
         flight.body = Some(RequestBody::new(&flight.front, body, expects, flight.started));
     }
-    begin_exchange(flight, route, &outgoing.method)?;
+    begin_exchange(flight, route)?;
     loop {
         let now = flight.now();
         let attempt = match flight.exchange_mut()?.next(now) {
@@ -110,24 +105,20 @@ async fn journey(
     }
 }
 
-/// Firewall, route, rate limit, body limit.
-fn judge<'a>(
-    flight: &mut Flight,
-    parts: &'a request::Parts,
-    fields: &'a Fields<'a>,
-    body: &Incoming,
-) -> Result<(RouteId, Cow<'a, str>), Refused> {
+/// Firewall, route, rate limit, body limit; and what goes out if all of them let it.
+fn judge(flight: &mut Flight, body: &Incoming) -> Result<(RouteId, Outgoing), Refused> {
     let snapshot = flight.snapshot.clone();
+    let parts = &flight.parts;
     let view = RequestView {
         method: parts.method.as_str(),
-        authority: forwarded::authority(parts),
+        authority: flight.authority(),
         path: parts.uri.path(),
         query: parts.uri.query(),
-        headers: fields,
+        headers: &Fields(&parts.headers),
         client: flight.client,
     };
-    let (route, path) = match snapshot.plan.decide(&view) {
-        Decision::Forward { route, path } => (route, path),
+    let (route, outgoing) = match snapshot.plan.decide(&view) {
+        Decision::Forward { route, path } => (route, prepare(flight, snapshot.plan.route(route), path)?),
         Decision::Refuse { reason, route } => {
             flight.route = route;
             let detail = match reason {
@@ -152,84 +143,40 @@ fn judge<'a>(
     if body.size_hint().lower() > flight.front.listener.config.limits.body {
         return Err(Reason::BodyTooLarge.into());
     }
-    Ok((route, path))
+    Ok((route, outgoing))
 }
 
-/// What every try of a request sends.
-struct Outgoing {
-    method: Method,
-    target: PathAndQuery,
-    headers: HeaderMap,
-    framing: Framing,
-    /// Each try sends the backend's own address as Host.
-    host_of_backend: bool,
-}
-
-impl Outgoing {
-    fn prepare(
-        flight: &Flight,
-        route: RouteId,
-        path: Cow<'_, str>,
-        parts: &request::Parts,
-    ) -> Result<Self, Refused> {
-        let rewrite = &flight.snapshot.plan.route(route).request;
-        let as_received = parts.uri.path_and_query();
-        let target = match as_received {
-            Some(target) if matches!(path, Cow::Borrowed(_)) && !rewrite.changes_target() => target.clone(),
-            _ => {
-                let mut text = String::new();
-                rewrite.target(&path, parts.uri.query()).write_to(&mut text);
-                PathAndQuery::from_maybe_shared(bytes::Bytes::from(text)).map_err(|_| Refused {
-                    reason: Reason::MalformedRequest,
-                    retry_after: None,
-                    detail: "the rewritten target is not valid",
-                })?
-            }
-        };
-        Ok(Self {
-            method: parts.method.clone(),
-            target,
-            headers: HeaderMap::new(),
-            framing: Framing::Empty,
-            host_of_backend: matches!(rewrite.host(), HostEdit::Backend)
-                || forwarded::authority(parts).is_none(),
-        })
-    }
-
-    fn take_headers(&mut self, flight: &Flight, route: RouteId, mut headers: HeaderMap) {
-        let accepts_trailers = forwarded::accepts_trailers(&headers);
-        forwarded::strip_hop_by_hop(&mut headers);
-        forwarded::set_origin(&mut headers, flight);
-        if accepts_trailers {
-            headers.insert(header::TE, http::HeaderValue::from_static("trailers"));
-            headers.insert(header::CONNECTION, http::HeaderValue::from_static("te"));
+/// What the route makes of the target and the Host.
+fn prepare(flight: &Flight, route: &RoutePlan, path: Cow<'_, str>) -> Result<Outgoing, Refused> {
+    let uri = &flight.parts.uri;
+    let rewrite = &route.request;
+    let as_received = uri.path_and_query().filter(|target| !target.as_str().starts_with('?'));
+    let target = match as_received {
+        Some(target) if matches!(path, Cow::Borrowed(_)) && !rewrite.changes_target() => target.clone(),
+        _ => {
+            let mut text = String::new();
+            rewrite.target(&path, uri.query()).write_to(&mut text);
+            PathAndQuery::from_maybe_shared(bytes::Bytes::from(text)).map_err(|_| Refused {
+                reason: Reason::MalformedRequest,
+                retry_after: None,
+                detail: "the rewritten target is not valid",
+            })?
         }
-        flight.snapshot.edits(route).request.apply(&mut headers);
-        match flight.snapshot.plan.route(route).request.host() {
-            HostEdit::Set(host) => forwarded::set_host(&mut headers, host),
-            // What was judged is what is forwarded, also where the target's authority overrides Host.
-            HostEdit::Keep => forwarded::set_host(&mut headers, &flight.authority),
-            HostEdit::Backend => {}
-        }
-        self.headers = headers;
-    }
-
-    /// The Host of this try, where it is not that of all tries.
-    fn host(&self, flight: &Flight, attempt: &Attempt) -> Option<String> {
-        self.host_of_backend.then(|| {
-            let authority =
-                flight.pool().and_then(|pool| pool.with(|state| state.authority(attempt.endpoint)));
-            authority.unwrap_or_else(|| attempt.addr.to_string())
-        })
-    }
+    };
+    let host = match rewrite.host() {
+        HostEdit::Set(host) => Host::Other(host.to_owned()),
+        HostEdit::Keep if flight.authority().is_some() => Host::Same,
+        HostEdit::Keep | HostEdit::Backend => Host::OfBackend,
+    };
+    Ok(Outgoing { target, framing: Framing::Empty, host })
 }
 
-fn begin_exchange(flight: &mut Flight, route: RouteId, method: &Method) -> Result<(), Refused> {
+fn begin_exchange(flight: &mut Flight, route: RouteId) -> Result<(), Refused> {
     let planned = flight.snapshot.plan.route(route);
     let pool = flight.snapshot.pool(planned.pool).clone();
     flight.deadline = planned.timeout.map(|timeout| flight.started + timeout);
     let deadline = flight.deadline.unwrap_or(flight.started + TRIES_TIMEOUT);
-    let facts = Facts { idempotent: is_idempotent(method.as_str()), deadline };
+    let facts = Facts { idempotent: is_idempotent(flight.parts.method.as_str()), deadline };
     flight.exchange = Some(Exchange::begin(pool, facts, flight.started)?);
     Ok(())
 }
@@ -247,14 +194,16 @@ async fn try_once(
     outgoing: &Outgoing,
     attempt: &Attempt,
 ) -> Result<(Head, ResponseStream, Sent), Failed> {
-    let connection = connect(flight, attempt, !is_idempotent(outgoing.method.as_str())).await?;
-    let host = outgoing.host(flight, attempt);
-    let write = |out: &mut Vec<u8>| {
-        let Outgoing { method, target, headers, framing, .. } = outgoing;
-        upstream::write_head(out, method, target.as_str(), headers, host.as_deref(), *framing);
+    let connection = connect(flight, attempt).await?;
+    let own_host = match outgoing.host {
+        Host::OfBackend => {
+            flight.pool().and_then(|pool| pool.with(|state| state.authority(attempt.endpoint)))
+        }
+        Host::Same | Host::Other(_) => None,
     };
+    let write = |out: &mut Vec<u8>| outgoing.write_head(out, flight, own_host.as_deref());
     let mut call = connection.call(write, flight.body.clone(), outgoing.framing);
-    let head = wait_for_head(flight, attempt, &mut call, outgoing.method == Method::HEAD).await;
+    let head = wait_for_head(flight, attempt, &mut call).await;
     let sent = match &flight.body {
         Some(body) if body.is_consumed() => Sent::Body,
         _ if call.has_sent() => Sent::Head,
@@ -272,9 +221,11 @@ async fn try_once(
     }
 }
 
-async fn connect(flight: &Flight, attempt: &Attempt, asked: bool) -> Result<Connection, Failed> {
+async fn connect(flight: &Flight, attempt: &Attempt) -> Result<Connection, Failed> {
+    // What must not be sent twice is worth asking whether the backend has closed meanwhile.
+    let must_ask = !is_idempotent(flight.parts.method.as_str());
     if !attempt.fresh
-        && let Some(connection) = flight.worker().idle.take(attempt.addr, asked)
+        && let Some(connection) = flight.worker().idle.take(attempt.addr, must_ask)
     {
         return Ok(connection);
     }
@@ -298,12 +249,8 @@ enum Lost {
     RequestBody,
 }
 
-async fn wait_for_head(
-    flight: &Flight,
-    attempt: &Attempt,
-    call: &mut Call,
-    to_head_request: bool,
-) -> Result<Head, Lost> {
+async fn wait_for_head(flight: &Flight, attempt: &Attempt, call: &mut Call) -> Result<Head, Lost> {
+    let to_head_request = flight.parts.method == Method::HEAD;
     let timer = &flight.front.request_timer;
     let due = |since: Instant| {
         let due = since + attempt.head_within;
@@ -335,6 +282,6 @@ async fn wait_for_head(
     .await
 }
 
-fn expects_continue(headers: &HeaderMap) -> bool {
-    headers.get(header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+fn is_100_continue(expect: &HeaderValue) -> bool {
+    expect.as_bytes().eq_ignore_ascii_case(b"100-continue")
 }

@@ -15,7 +15,7 @@ use http_body::{Body, Frame};
 use hyper::body::Incoming;
 use lb_core::{reason::Reason, time::Instant};
 
-use crate::{clock::Clock, front::Front, timer::Timer};
+use crate::{front::Front, timer::Timer};
 
 /// How long a body is held back for a backend that does not answer `Expect: 100-continue`.
 const CONTINUE_WAIT: Duration = Duration::from_secs(1);
@@ -25,7 +25,6 @@ pub(crate) struct RequestBody {
     front: Rc<Front>,
     incoming: RefCell<Incoming>,
     timer: Timer,
-    clock: Clock,
     idle: Duration,
     bytes_max: u64,
     bytes: Cell<u64>,
@@ -55,7 +54,6 @@ impl RequestBody {
         Rc::new(Self {
             incoming: RefCell::new(incoming),
             timer,
-            clock: front.worker.clock,
             idle: config.timeouts.body_idle,
             bytes_max: config.limits.body,
             bytes: Cell::new(0),
@@ -113,7 +111,7 @@ impl RequestBody {
             self.held.set(false);
         }
         let polled = Pin::new(&mut *self.incoming.borrow_mut()).poll_frame(cx);
-        let now = self.clock.now();
+        let now = self.front.worker.now();
         match polled {
             Poll::Ready(frame) => {
                 self.moved.set(now);

@@ -143,6 +143,10 @@ pub(crate) struct RouteEdits {
     pub(crate) response: HeaderEdits,
 }
 
+/// No edits: those of a request that has no route.
+pub(crate) static NO_EDITS: HeaderEdits =
+    HeaderEdits { remove: Vec::new(), set: Vec::new(), append: Vec::new() };
+
 /// First remove, then set, then append.
 pub(crate) struct HeaderEdits {
     remove: Vec<HeaderName>,
@@ -165,6 +169,16 @@ impl HeaderEdits {
             set: pairs(&edits.set),
             append: pairs(&edits.append),
         }
+    }
+
+    /// Whether the fields of this name that a message brings are dropped.
+    pub(crate) fn replaces(&self, name: &HeaderName) -> bool {
+        self.remove.contains(name) || self.set.iter().any(|(set, _)| set == name)
+    }
+
+    /// The fields that are added, in this order.
+    pub(crate) fn added(&self) -> impl Iterator<Item = &(HeaderName, HeaderValue)> {
+        self.set.iter().chain(&self.append)
     }
 
     pub(crate) fn apply(&self, headers: &mut http::HeaderMap) {

@@ -15,8 +15,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use http::HeaderValue;
-use lb_core::prng::Prng;
+use lb_core::{prng::Prng, time::Instant};
 use slab::Slab;
 use tokio::{
     net::TcpStream,
@@ -27,7 +26,7 @@ use tokio::{
 use crate::{
     access_log::{AccessLog, Record},
     clock::Clock,
-    forwarded,
+    forwarded::RequestId,
     front::{self, Front},
     observer::Observers,
     server::ListenerState,
@@ -92,6 +91,7 @@ pub(crate) struct WorkerHandle {
 pub(crate) struct Worker {
     shared: Arc<Shared>,
     pub(crate) clock: Clock,
+    now: Cell<Instant>,
     pub(crate) wheel: Rc<Wheel>,
     pub(crate) idle: IdleConnections,
     prng: RefCell<Prng>,
@@ -109,6 +109,7 @@ impl Worker {
         thread::Builder::new().name(format!("lb-worker-{index}")).spawn(move || {
             let worker = Rc::new(Self {
                 clock: shared.clock,
+                now: Cell::new(shared.clock.now()),
                 wheel: Wheel::new(shared.clock),
                 idle: IdleConnections::default(),
                 prng: RefCell::new(prng),
@@ -186,9 +187,19 @@ impl Worker {
         self.shared.snapshot.load_full()
     }
 
-    pub(crate) fn new_request_id(&self) -> HeaderValue {
+    pub(crate) fn new_request_id(&self) -> RequestId {
         let mut prng = self.prng.borrow_mut();
-        forwarded::new_request_id(prng.next_u64(), prng.next_u64())
+        RequestId::new(prng.next_u64(), prng.next_u64())
+    }
+
+    /// The time at the last [`Worker::tick`]: the same for all that one poll of a connection does.
+    pub(crate) fn now(&self) -> Instant {
+        self.now.get()
+    }
+
+    /// Reads the clock, once for each time that a connection's task is polled.
+    pub(crate) fn tick(&self) {
+        self.now.set(self.clock.now());
     }
 
     /// Whether anyone wants to know of requests.

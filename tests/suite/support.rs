@@ -147,7 +147,11 @@ impl Lb {
     }
 
     /// The first line of the log that is meant.
-    pub(crate) async fn line_where(&self, what: &str, meant: impl Fn(&Line) -> bool) -> std::io::Result<Line> {
+    pub(crate) async fn line_where(
+        &self,
+        what: &str,
+        meant: impl Fn(&Line) -> bool,
+    ) -> std::io::Result<Line> {
         self.wait(&format!("a line {what}"), |seen| seen.lines.iter().any(&meant)).await?;
         Ok(self.watcher.0.borrow().lines.iter().find(|line| meant(line)).cloned().expect("it is there"))
     }
@@ -202,7 +206,9 @@ pub(crate) struct Setup {
 impl Setup {
     /// In front of these backends, by their names.
     pub(crate) fn over(backends: &[&Backend]) -> Self {
-        backends.iter().fold(Self::default(), |setup, backend| setup.backend(backend.name(), backend.addr(), ""))
+        backends
+            .iter()
+            .fold(Self::default(), |setup, backend| setup.backend(backend.name(), backend.addr(), ""))
     }
 
     /// Another backend; `more` is TOML such as `weight = 2`.

@@ -4,7 +4,7 @@
 mod io;
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     future::poll_fn,
     io::{ErrorKind, Result},
     net::SocketAddr,
@@ -15,7 +15,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use http::{HeaderValue, Version};
+use http::Version;
 use hyper::{server::conn::http1, service::service_fn};
 use lb_core::{reason::Reason, time::Instant};
 use tokio::{
@@ -52,8 +52,8 @@ pub(crate) struct Front {
     pub(crate) peer: SocketAddr,
     /// What requests in flight set their deadlines with, one at a time.
     pub(crate) request_timer: Timer,
-    /// The peer's address as a header value, once it was needed.
-    pub(crate) peer_text: RefCell<Option<HeaderValue>>,
+    /// The peer's address as text, once it was needed.
+    peer_text: OnceCell<String>,
     stream: RefCell<TcpStream>,
     scanner: RefCell<Scanner>,
     /// The balancer ends the connection with this answer.
@@ -128,7 +128,7 @@ pub(crate) async fn serve(
     };
     let front = Rc::new(Front {
         request_timer: worker.wheel.timer(),
-        peer_text: RefCell::new(None),
+        peer_text: OnceCell::new(),
         stream: RefCell::new(stream),
         scanner: RefCell::new(Scanner::new(scan_limits)),
         refusal: Cell::new(None),
@@ -171,6 +171,7 @@ pub(crate) async fn serve(
         let mut connection = pin!(builder.serve_connection(FrontIo(Rc::clone(&front)), service));
         let mut drain_begun = false;
         let served = poll_fn(|cx| {
+            front.worker.tick();
             front.hear(cx);
             front.check_time(cx);
             if front.left.get() {
@@ -242,7 +243,7 @@ impl Front {
 
     fn write_blocked(&self) {
         if self.blocked_since.get().is_none() {
-            self.blocked_since.set(Some(self.worker.clock.now()));
+            self.blocked_since.set(Some(self.worker.now()));
         }
     }
 
@@ -269,6 +270,11 @@ impl Front {
             queued.drain(..written);
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// The peer's address as text.
+    pub(crate) fn peer_text(&self) -> &str {
+        self.peer_text.get_or_init(|| self.peer.ip().to_canonical().to_string())
     }
 
     // What the proxy tells.
@@ -342,7 +348,7 @@ impl Front {
         if wait != self.wait.get() {
             self.wait.set(wait);
             if wait != Wait::Flight {
-                self.since.set(self.worker.clock.now());
+                self.since.set(self.worker.now());
             }
         }
         match self.due(wait, timeouts) {
@@ -364,7 +370,7 @@ impl Front {
             Wait::Flight => {
                 let (due, _) = self.gone_check.get().unwrap_or_else(|| {
                     let pause = if self.probe() { GONE_CHECK_FIRST } else { GONE_CHECK_MAX };
-                    let check = (self.worker.clock.now() + pause, pause);
+                    let check = (self.worker.now() + pause, pause);
                     self.gone_check.set(Some(check));
                     check
                 });
@@ -391,7 +397,7 @@ impl Front {
             return;
         }
         self.timer.clear();
-        let now = self.worker.clock.now();
+        let now = self.worker.now();
         if self.blocked_since.get().is_some() {
             // The client has not taken a byte for too long.
             self.left.set(true);
@@ -499,7 +505,7 @@ impl Front {
 
     /// A line in the access log for a request that hyper never saw.
     fn log_refusal(&self, refusal: Refusal) {
-        let duration = self.worker.clock.now().since(self.since.get());
+        let duration = self.worker.now().since(self.since.get());
         let Refusal { reason, detail, .. } = refusal;
         self.worker.log(&Record::of_connection(&self.listener.name, self.peer, reason, detail, duration));
     }

@@ -2,7 +2,7 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`request`] | writes heads and bodies |
+//! | [`request`] | writes fields and the framing of bodies |
 //! | [`response`], [`body`] | read heads and bodies out of a buffer, without I/O |
 //! | [`sending`] | moves a request, its streamed body included, into a socket |
 //! | [`call`] | leads one request and its response over a connection |
@@ -29,7 +29,7 @@ use tokio::net::{
 pub(crate) use self::{
     call::{Call, CallFailed, ResponseStream},
     idle::{IdleConnections, SWEEP_INTERVAL},
-    request::{Framing, write_head},
+    request::{Framing, write_field},
     response::Head,
 };
 

@@ -1,9 +1,9 @@
-//! Writing a request: its head, and its body's framing (RFC 9112 sections 3, 6 and 7).
+//! Writing a request: fields, and the framing of its body (RFC 9112 sections 5 to 7).
 
 use std::io::Write;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, header};
+use http::HeaderMap;
 
 use super::body::NOT_IN_TRAILERS;
 
@@ -17,35 +17,10 @@ pub(crate) enum Framing {
     Chunked,
 }
 
-/// Appends a request's head. The fields come as they are, but for Host, which `host` replaces.
-pub(crate) fn write_head(
-    out: &mut Vec<u8>,
-    method: &Method,
-    target: &str,
-    headers: &HeaderMap,
-    host: Option<&str>,
-    framing: Framing,
-) {
-    out.extend_from_slice(method.as_str().as_bytes());
-    out.push(b' ');
-    out.extend_from_slice(target.as_bytes());
-    out.extend_from_slice(b" HTTP/1.1\r\n");
-    if let Some(host) = host {
-        write_field(out, b"host", host.as_bytes());
-    }
-    for (name, value) in headers {
-        if host.is_none() || *name != header::HOST {
-            write_field(out, name.as_str().as_bytes(), value.as_bytes());
-        }
-    }
-    if framing == Framing::Chunked {
-        out.extend_from_slice(b"transfer-encoding: chunked\r\n");
-    }
-    out.extend_from_slice(b"\r\n");
-}
-
-fn write_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
-    out.extend_from_slice(name);
+/// Appends a header field.
+pub(crate) fn write_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    out.reserve(name.len() + value.len() + 4);
+    out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
@@ -72,7 +47,7 @@ pub(crate) fn write_end(out: &mut Vec<u8>, framing: Framing, trailers: Option<&H
     out.extend_from_slice(b"0\r\n");
     for (name, value) in trailers.into_iter().flatten() {
         if !NOT_IN_TRAILERS.contains(name) {
-            write_field(out, name.as_str().as_bytes(), value.as_bytes());
+            write_field(out, name.as_str(), value.as_bytes());
         }
     }
     out.extend_from_slice(b"\r\n");

@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::body::BodyDecoder;
-use crate::forwarded;
+use crate::forwarded::{self, Kind};
 
 /// Longest head that is read, in bytes.
 pub(crate) const HEAD_BYTES_MAX: usize = 128 << 10;
@@ -43,7 +43,7 @@ pub(crate) fn take_head(buffer: &mut BytesMut, to_head_request: bool) -> Result<
         let value = HeaderValue::from_maybe_shared(bytes.slice(place.value.range()))
             .map_err(|_| Invalid("a field's value has control characters"))?;
         framing.note(&name, &value)?;
-        if forwarded::is_hop_by_hop(&name) {
+        if forwarded::kind(&name) == Kind::HopByHop {
             continue;
         }
         headers.try_append(name, value).map_err(|_| Invalid("the head has too many fields"))?;

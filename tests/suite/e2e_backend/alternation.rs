@@ -84,7 +84,8 @@ async fn the_guides_failover_loses_no_request() -> Tested {
     answers(&lb, 50).await?;
     for _ in 0..3 {
         all[0].stop().await;
-        lb.changed("mango/backend1: ", lb.changes().iter().filter(|c| c.contains("backend1")).count() + 1).await?;
+        lb.changed("mango/backend1: ", lb.changes().iter().filter(|c| c.contains("backend1")).count() + 1)
+            .await?;
         answers(&lb, 50).await?;
         all[0].restart().await?;
         let ups = lb.changes().iter().filter(|c| c.contains("backend1: up")).count();
