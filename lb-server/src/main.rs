@@ -16,6 +16,11 @@ use lb_server::{Options, Server, Shutdown};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
+/// A proxy allocates and frees a buffer of 8 KiB for each request, which the system's allocator does the
+/// slow way: 7 % of the instructions of a request.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Where a configuration is looked for without `--config`.
 const DEFAULT_CONFIGS: [&str; 2] = ["/etc/lb/lb.toml", "lb.toml"];
 

@@ -5,7 +5,6 @@
 
 use std::{
     cell::RefCell,
-    collections::HashMap,
     io,
     mem::MaybeUninit,
     net::SocketAddr,
@@ -15,6 +14,7 @@ use std::{
 
 use bytes::BytesMut;
 use lb_core::time::Instant;
+use rustc_hash::FxHashMap;
 
 use super::Connection;
 
@@ -27,7 +27,8 @@ const KEPT_BUFFER_BYTES_MAX: usize = 16 << 10;
 /// A worker's unused connections.
 #[derive(Default)]
 pub(crate) struct IdleConnections {
-    by_address: RefCell<HashMap<SocketAddr, Vec<Idle>>>,
+    /// Addresses come from the configuration, so nobody can make them collide.
+    by_address: RefCell<FxHashMap<SocketAddr, Vec<Idle>>>,
 }
 
 struct Idle {

@@ -184,14 +184,15 @@ async fn leaving_within_an_answer_that_stalls_frees_the_backend() {
 }
 
 /// That the next request is there already must not hide that the client is gone.
+#[rstest]
 #[tokio::test]
-async fn leaving_with_a_request_in_the_queue_frees_the_backend() {
+async fn leaving_with_a_request_in_the_queue_frees_the_backend(#[values(true, false)] by_reset: bool) {
     let (mango, stage) = setup().await;
     mango.behave(Behaviour::hang());
     let mut client = stage.client().await;
     client.send(GET.repeat(2)).await.unwrap();
     mango.wait_for_requests(1).await.unwrap();
-    client.reset();
+    leave(client, by_reset).await;
     assert_freed(&stage, &mango).await;
     assert_eq!(mango.requests().len(), 1);
 }
