@@ -225,7 +225,9 @@ async fn try_once(
     outgoing: &Outgoing,
     attempt: &Attempt,
 ) -> Result<Response<Incoming>, Failed> {
-    let mut connection = connect(flight, attempt, !is_idempotent(outgoing.method.as_str())).await?;
+    // A body that went into a stale connection cannot be sent again either.
+    let once = flight.body.is_some() || !is_idempotent(outgoing.method.as_str());
+    let mut connection = connect(flight, attempt, once).await?;
     let reader = flight.body.as_ref().map_or_else(BodyReader::empty, RequestBody::reader);
     let mut request = outgoing.request(flight, attempt, reader);
     let interim = Interim::listen(&mut request, flight.body.clone());
@@ -318,11 +320,19 @@ fn failure_kind(error: &hyper::Error) -> FailureKind {
     }
 }
 
-/// Framings that two readers could read differently, and switches of protocol that nobody asked for.
+/// Framings that two readers could read differently, codings that would be lost on the way, and
+/// switches of protocol that nobody asked for.
 fn is_ambiguous(response: &Response<Incoming>) -> bool {
     let headers = response.headers();
-    response.status().is_informational()
-        || (headers.contains_key(header::TRANSFER_ENCODING) && headers.contains_key(header::CONTENT_LENGTH))
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let coded = match (codings.next(), codings.next()) {
+        (None, _) => false,
+        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => {
+            headers.contains_key(header::CONTENT_LENGTH)
+        }
+        _ => true,
+    };
+    coded || response.status().is_informational()
 }
 
 fn expects_continue(headers: &HeaderMap) -> bool {

@@ -16,7 +16,8 @@ use lb_server::{Observer, Options, Server, Shutdown, StartError, access_log::Rec
 use lb_testkit::{Backend, DEADLINE, RawClient, Response};
 use tokio::sync::watch;
 
-pub(crate) use self::process::{Process, lb};
+pub(crate) use self::process::{Process, lb, lb_in};
+pub(crate) use rustix::process::Signal;
 
 /// What a test gives back, so that waits can use `?`.
 pub(crate) type Tested = std::io::Result<()>;

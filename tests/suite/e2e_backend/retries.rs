@@ -7,10 +7,10 @@ use rstest::rstest;
 
 use crate::support::{Lb, Setup, Tested, backend, two};
 
-/// Two backends behind round robin; the next request goes to `a`.
+/// Two backends behind round robin; the next request goes to `a`, on a fresh connection.
 async fn pair(pool: &str) -> ([Backend; 2], Lb) {
     let [a, b] = two().await;
-    let lb = Setup::over(&[&a, &b]).pool(pool).start();
+    let lb = Setup::over(&[&a, &b]).pool("limits = { idle_connections = 0 }").pool(pool).start();
     while lb.who_answers(1).await.expect("an answer") == ["a"] {}
     a.forget_requests();
     b.forget_requests();
