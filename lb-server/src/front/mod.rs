@@ -147,7 +147,8 @@ pub(crate) async fn serve(
     });
     let registered = front.worker.register(&front);
     let mut builder = http1::Builder::new();
-    builder.pipeline_flush(true).header_read_timeout(None);
+    // Not `pipeline_flush`: it makes hyper buffer without bound for a client that does not read.
+    builder.header_read_timeout(None);
     if limits_differ_from_hypers(&front) {
         // One more than the scanner lets through, so that the scanner is who refuses.
         builder.max_headers(front.listener.config.limits.headers as usize + 1);
@@ -276,7 +277,20 @@ impl Front {
         self.wake();
     }
 
+    /// The connection is about to be dropped. With an answer under way it ends with a reset: an orderly
+    /// end would make what came of it look whole where only the end tells.
+    pub(crate) fn cut_off(&self) {
+        if self.in_flight.get() || !self.flushed.get() || self.blocked_since.get().is_some() {
+            self.reset_when_dropped();
+        }
+    }
+
     // What the connection's task does.
+
+    fn reset_when_dropped(&self) {
+        // Where it cannot be set the connection has ended anyway.
+        let _ = socket2::SockRef::from(&*self.stream.borrow()).set_linger(Some(Duration::ZERO));
+    }
 
     fn refuse(&self, reason: Reason, detail: &'static str) {
         self.refusal.set(Some(Refusal { reason, detail }));
@@ -387,7 +401,7 @@ impl Front {
     /// Writes a refusal if there is one, and ends the connection so that the client can read it.
     async fn end(&self) {
         if self.abort.get() {
-            let _ = socket2::SockRef::from(&*self.stream.borrow()).set_linger(Some(Duration::ZERO));
+            self.reset_when_dropped();
             return;
         }
         if let Some(refusal) = self.refusal.get()

@@ -10,7 +10,8 @@ fn setup(backends: &[&lb_testkit::Backend], format: &str, path: &str) -> Setup {
 }
 
 /// Runs until its end, which writes what is left; gives the lines.
-async fn lines_of(lb: Lb, path: &std::path::Path) -> Vec<String> {
+async fn lines_of(lb: Lb, client: RawClient, path: &std::path::Path) -> Vec<String> {
+    drop(client); // its connection would be waited for a while
     lb.shutdown().await;
     std::fs::read_to_string(path).expect("a log").lines().map(str::to_owned).collect()
 }
@@ -33,7 +34,7 @@ async fn json_lines() -> Tested {
     let _ = client.get("/broken", "mango").await;
     a.stop().await;
     assert_eq!(lb.get("/refused").await?.status(), 502);
-    let lines = lines_of(lb, file.path()).await;
+    let lines = lines_of(lb, client, file.path()).await;
     let lines: Vec<Value> = lines.iter().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     assert_eq!(lines.len(), 3, "{lines:?}");
     let first = &lines[0];
@@ -77,7 +78,7 @@ async fn combined_lines() -> Tested {
     let length = client.response().await?.body.length_bytes;
     client.send("GET / HTTP/1.0\r\n\r\n").await?;
     client.response().await?;
-    let lines = lines_of(lb, file.path()).await;
+    let lines = lines_of(lb, client, file.path()).await;
     assert_eq!(lines.len(), 2, "{lines:?}");
     let (start, rest) = lines[0].split_once('[').expect("a time");
     let (time, rest) = rest.split_once(']').expect("a time's end");
@@ -102,7 +103,8 @@ async fn a_client_that_leaves_is_a_499() -> Tested {
     a.wait_for_requests(1).await?;
     client.reset();
     assert_eq!(lb.line().await?, "499 client_left a 1");
-    let lines = lines_of(lb, file.path()).await;
+    let client = lb.client().await;
+    let lines = lines_of(lb, client, file.path()).await;
     let line: Value = serde_json::from_str(&lines[0]).expect("JSON");
     assert_eq!((&line["status"], &line["reason"]), (&499.into(), &"client_left".into()));
     Ok(())
@@ -121,7 +123,7 @@ async fn bytes_of_a_request_cannot_forge_lines() -> Tested {
         request.extend_from_slice(b"\r\n\r\n");
         client.send(request).await?;
         client.response().await?;
-        let lines = lines_of(lb, file.path()).await;
+        let lines = lines_of(lb, client, file.path()).await;
         assert_eq!(lines.len(), 1, "{lines:?}");
         if format == "json" {
             serde_json::from_str::<Value>(&lines[0]).expect("JSON");

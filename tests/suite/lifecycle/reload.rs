@@ -29,7 +29,7 @@ async fn new_connections_and_old_ones_get_the_new_routes() -> Tested {
 async fn health_and_ejections_are_kept() -> Tested {
     let [a, b] = two().await;
     let c = backend("c").await;
-    let pool = "outlier = { consecutive_failures = 2, base_ejection = \"1h\" }\n\
+    let pool = "outlier = { consecutive_failures = 2, base_ejection = \"5m\" }\n\
                 health_check = { path = \"/healthcheck\", interval = \"30s\", jitter_percent = 1 }";
     let setup = |backends: &[&lb_testkit::Backend]| Setup::over(backends).pool(pool).toml();
     a.behave_for_health(Behaviour::fail());

@@ -143,7 +143,8 @@ async fn force_ends_it_at_once() -> Tested {
         lb.server().force();
     };
     let (outcome, ()) = tokio::join!(timeout(DEADLINE, lb.shutdown()), force);
-    assert_eq!(outcome.expect("it does not wait"), Shutdown::Forced(1));
+    // Connections that were made to see it begin may count as well.
+    assert!(matches!(outcome.expect("it does not wait"), Shutdown::Forced(1..)));
     assert_eq!(client.closed().await?, b"");
     Ok(())
 }

@@ -85,7 +85,7 @@ async fn hup_reloads_the_file() -> Tested {
 /// A broken file is told of, with its problems, and changes nothing.
 #[rstest]
 #[case::not_toml("[[listener\n", "lb.toml:1:")]
-#[case::not_valid("[[listener]]\nbind = \"nowhere\"\n", "listener[1].bind")]
+#[case::not_valid("[[listener]]\nbind = \"nowhere\"\n", "listener[0].bind")]
 #[tokio::test]
 async fn hup_with_a_broken_file_keeps_the_old_configuration(#[case] broken: &str, #[case] told: &str) -> Tested {
     let [a, b] = two().await;
