@@ -18,9 +18,10 @@ use tokio::{
 };
 
 use crate::{
+    access_log::Record,
     reply::{self, Manner},
     server::{ListenerState, StartError},
-    worker::{Slot, Task, WorkerHandle},
+    worker::{Shared, Slot, Task, WorkerHandle},
 };
 
 /// Connections that wait for being accepted; the system may keep fewer.
@@ -62,7 +63,11 @@ pub(crate) struct Acceptor {
 
 impl Acceptor {
     /// Begins to accept; on the control thread.
-    pub(crate) fn start(bound: Bound, workers: &Rc<Vec<WorkerHandle>>) -> io::Result<Self> {
+    pub(crate) fn start(
+        bound: Bound,
+        workers: &Rc<Vec<WorkerHandle>>,
+        shared: &Arc<Shared>,
+    ) -> io::Result<Self> {
         // SAFETY: a TcpListener owns its descriptor, gives out always the same one, and closes it only
         // when it is dropped, which `AsyncFd` does after it has deregistered it.
         #[allow(unsafe_code)]
@@ -71,6 +76,7 @@ impl Acceptor {
             listener,
             state: RefCell::new(bound.state),
             workers: Rc::clone(workers),
+            shared: Arc::clone(shared),
             turn: Cell::new(0),
             refusing: Rc::default(),
         });
@@ -102,6 +108,7 @@ struct Dealer {
     listener: AsyncFd<TcpListener>,
     state: RefCell<Arc<ListenerState>>,
     workers: Rc<Vec<WorkerHandle>>,
+    shared: Arc<Shared>,
     turn: Cell<usize>,
     refusing: Rc<Cell<usize>>,
 }
@@ -158,7 +165,7 @@ impl Dealer {
         let slot = Slot { listener: Arc::clone(&listener), worker_load: Arc::clone(&worker.load) };
         if connections > listener.config.limits.connections as usize {
             drop(slot);
-            self.refuse(stream, listener.config.reason_header);
+            self.refuse(stream, peer, &listener);
             return;
         }
         if worker.tasks.send(Task::Serve { stream, peer, listener, slot }).is_err() {
@@ -167,9 +174,12 @@ impl Dealer {
     }
 
     /// Answers 503, without a worker, and gives the client a moment to read it.
-    fn refuse(&self, stream: TcpStream, reason_header: bool) {
+    fn refuse(&self, stream: TcpStream, peer: SocketAddr, listener: &ListenerState) {
+        let reason = Reason::TooManyConnections;
+        self.shared.log(&Record::of_connection(&listener.name, peer, reason, "", Duration::ZERO));
+        let reason_header = listener.config.reason_header;
         let answer = reply::raw_reply(
-            Reason::TooManyConnections,
+            reason,
             &Manner { reason_header, close: true, ..Manner::default() },
             SystemTime::now(),
         );

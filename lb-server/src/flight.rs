@@ -195,7 +195,7 @@ impl Flight {
                 | Reason::BodyTooLarge
                 | Reason::RequestBodyTimeout
                 | Reason::ShuttingDown
-        );
+        ) || self.front.refusal().is_some();
         let mut response = reply::reply(
             reason,
             &Manner {

@@ -51,10 +51,6 @@ pub(crate) fn authority(parts: &request::Parts) -> Option<&str> {
     }
 }
 
-pub(crate) fn is_hop_by_hop(name: &HeaderName) -> bool {
-    HOP_BY_HOP.contains(name)
-}
-
 /// Drops what concerns the connection only, and what `Connection` names.
 pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     if headers.contains_key(header::CONNECTION) {

@@ -8,7 +8,7 @@ use std::{
 
 use http::{Request, StatusCode};
 
-use crate::{front::Front, request_body::RequestBody, snapshot::lock};
+use crate::{forwarded, front::Front, request_body::RequestBody, snapshot::lock};
 
 /// Most bytes of interim responses that are kept for a client; further ones are dropped.
 const INTERIM_BYTES_MAX: usize = 64 << 10;
@@ -41,7 +41,9 @@ impl Interim {
             if response.status() == StatusCode::CONTINUE {
                 state.go_on = true;
             } else if state.bytes.len() < INTERIM_BYTES_MAX {
-                write_head(&mut state.bytes, response.status(), response.headers());
+                let mut headers = response.headers().clone();
+                forwarded::strip_hop_by_hop(&mut headers);
+                write_head(&mut state.bytes, response.status(), &headers);
             }
             if let Some(waker) = state.waker.take() {
                 waker.wake();
@@ -76,9 +78,6 @@ fn write_head(bytes: &mut Vec<u8>, status: StatusCode, headers: &http::HeaderMap
     bytes.extend_from_slice(status.canonical_reason().unwrap_or("Interim").as_bytes());
     bytes.extend_from_slice(b"\r\n");
     for (name, value) in headers {
-        if crate::forwarded::is_hop_by_hop(name) {
-            continue;
-        }
         bytes.extend_from_slice(name.as_str().as_bytes());
         bytes.extend_from_slice(b": ");
         bytes.extend_from_slice(value.as_bytes());

@@ -24,4 +24,4 @@ mod upstream;
 mod worker;
 
 pub use observer::Observer;
-pub use server::{Options, Server, Shutdown, StartError};
+pub use server::{Options, PoolStatus, Server, Shutdown, StartError};

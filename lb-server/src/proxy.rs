@@ -7,7 +7,7 @@
 //!   └───────────────┴──── reply with a Reason ─┘
 //! ```
 
-use std::{borrow::Cow, future::poll_fn, pin::pin, rc::Rc, task::Poll};
+use std::{borrow::Cow, fmt, future::poll_fn, pin::pin, rc::Rc, task::Poll};
 
 use http::{HeaderMap, Method, Request, Response, Uri, header, request, uri::PathAndQuery};
 use hyper::body::{Body, Incoming};
@@ -37,18 +37,34 @@ use crate::{
 const TRIES_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Answers one request. An error means that the connection has to end without an answer.
-pub(crate) async fn handle(
+pub(crate) fn handle(
     front: Rc<Front>,
     request: Request<Incoming>,
-) -> Result<Response<ResponseBody>, std::convert::Infallible> {
+) -> impl Future<Output = Result<Response<ResponseBody>, ClientGone>> {
     let (parts, body) = request.into_parts();
+    // Before the first poll: hyper looks for the end of the stream in between, and what it is told
+    // depends on whether a request is in flight.
     let mut flight = Flight::begin(front, &parts);
-    let answer = match journey(&mut flight, parts, body).await {
-        Ok(response) => flight.relay(response),
-        Err(refused) => flight.reply(refused),
-    };
-    Ok(answer)
+    async move {
+        match journey(&mut flight, parts, body).await {
+            Ok(response) => Ok(flight.relay(response)),
+            Err(Refused { reason: Reason::ClientLeft, .. }) => Err(ClientGone),
+            Err(refused) => Ok(flight.reply(refused)),
+        }
+    }
 }
+
+/// The client's side ended within its request: there is nobody to answer.
+#[derive(Debug)]
+pub(crate) struct ClientGone;
+
+impl fmt::Display for ClientGone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(Reason::ClientLeft.text())
+    }
+}
+
+impl std::error::Error for ClientGone {}
 
 async fn journey(
     flight: &mut Flight,
@@ -77,7 +93,11 @@ async fn journey(
                 (event, Some(response))
             }
             Err(Failed::Backend(failure)) => (Event::Failed(failure), None),
-            Err(Failed::Client(reason)) => return Err(reason.into()),
+            Err(Failed::Client(reason)) => {
+                let seen = flight.front.refusal().filter(|refusal| refusal.reason == reason);
+                let detail = seen.map_or("", |refusal| refusal.detail);
+                return Err(Refused { reason, retry_after: None, detail });
+            }
         };
         let now = flight.now();
         match (flight.exchange_mut()?.on(event, now), response) {
@@ -109,7 +129,11 @@ fn judge<'a>(
         Decision::Forward { route, path } => (route, path),
         Decision::Refuse { reason, route } => {
             flight.route = route;
-            return Err(reason.into());
+            let detail = match reason {
+                Reason::MalformedRequest => "path or host that cannot be normalised",
+                _ => "",
+            };
+            return Err(Refused { reason, retry_after: None, detail });
         }
     };
     flight.route = Some(route);

@@ -14,7 +14,9 @@ use std::{
 use arc_swap::ArcSwap;
 use lb_core::{
     config::{self, Valid},
+    exchange::PoolHandle,
     ip_set::IpSet,
+    pool::EndpointStatus,
     prng::Prng,
     time::Duration,
 };
@@ -46,6 +48,20 @@ pub struct Options {
 pub struct Server {
     addresses: Vec<SocketAddr>,
     commands: mpsc::UnboundedSender<Command>,
+    shared: Arc<Shared>,
+}
+
+/// A pool at one moment.
+#[derive(Clone, Debug)]
+pub struct PoolStatus {
+    /// The pool's name.
+    pub name: Arc<str>,
+    /// Requests that backends are busy with.
+    pub in_flight: u64,
+    /// Requests that have no response head yet.
+    pub pending: u32,
+    /// Its backends, in the order of the configuration.
+    pub endpoints: Vec<EndpointStatus>,
 }
 
 /// How a shutdown ended.
@@ -142,6 +158,7 @@ impl Server {
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
         let shutdown_timeout = config.shutdown_timeout.0;
         let (started, start) = std::sync::mpsc::channel();
+        let kept = Arc::clone(&shared);
         thread::Builder::new()
             .name("lb-control".into())
             .spawn(move || {
@@ -149,7 +166,7 @@ impl Server {
                     let workers = Rc::new(workers);
                     let acceptors = bound
                         .into_iter()
-                        .map(|bound| Acceptor::start(bound, &workers))
+                        .map(|bound| Acceptor::start(bound, &workers, &shared))
                         .collect::<Result<Vec<_>, _>>();
                     let outcome = acceptors.map(|acceptors| Control {
                         pool_tasks: Vec::new(),
@@ -172,7 +189,7 @@ impl Server {
             })
             .map_err(StartError::Thread)?;
         start.recv().unwrap_or(Err(StartError::Stopped))?;
-        Ok(Self { addresses, commands })
+        Ok(Self { addresses, commands, shared: kept })
     }
 
     /// The addresses that are listened on, in the order of the configuration, with the ports that were
@@ -180,6 +197,21 @@ impl Server {
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// How the pools stand now.
+    #[must_use]
+    pub fn pools(&self) -> Vec<PoolStatus> {
+        let snapshot = self.shared.snapshot.load();
+        let status = |pool: &crate::snapshot::SharedPool| {
+            pool.with(|state| PoolStatus {
+                name: Arc::clone(state.name()),
+                in_flight: state.in_flight(),
+                pending: state.pending(),
+                endpoints: state.endpoints().collect(),
+            })
+        };
+        snapshot.pools().iter().map(status).collect()
     }
 
     /// Puts a new configuration in place. Requests in flight finish with the old one; pools whose names
@@ -288,9 +320,9 @@ impl Control {
                 kept.push(acceptor.take());
                 continue;
             }
-            match crate::accept::bind(listener)
-                .and_then(|bound| Acceptor::start(bound, &self.workers).map_err(StartError::Thread))
-            {
+            match crate::accept::bind(listener).and_then(|bound| {
+                Acceptor::start(bound, &self.workers, &self.shared).map_err(StartError::Thread)
+            }) {
                 Ok(acceptor) => {
                     kept.push(None);
                     fresh.push(acceptor);

@@ -44,6 +44,16 @@ pub(crate) struct Shared {
     pub(crate) observers: Observers,
 }
 
+impl Shared {
+    /// Tells the access log and the observer.
+    pub(crate) fn log(&self, record: &Record<'_>) {
+        self.access_log.write(record);
+        if let Some(observer) = &self.observers.0 {
+            observer.request(record);
+        }
+    }
+}
+
 /// What the acceptor hands to a worker.
 pub(crate) enum Task {
     Serve {
@@ -193,10 +203,7 @@ impl Worker {
     }
 
     pub(crate) fn log(&self, record: &Record<'_>) {
-        self.shared.access_log.write(record);
-        if let Some(observer) = &self.shared.observers.0 {
-            observer.request(record);
-        }
+        self.shared.log(record);
     }
 }
 

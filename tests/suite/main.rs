@@ -2,5 +2,6 @@
 
 mod cli;
 mod e2e_backend;
+mod e2e_client;
 mod lifecycle;
 mod support;

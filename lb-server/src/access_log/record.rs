@@ -58,7 +58,41 @@ pub struct Record<'a> {
     pub referer: &'a [u8],
 }
 
-impl Record<'_> {
+impl<'a> Record<'a> {
+    /// For a connection that is refused before a request could be read from it.
+    pub(crate) fn of_connection(
+        listener: &'a str,
+        peer: SocketAddr,
+        reason: Reason,
+        detail: &'a str,
+        duration: Duration,
+    ) -> Self {
+        Self {
+            time: SystemTime::now(),
+            listener,
+            client: peer.ip().to_canonical(),
+            peer,
+            method: "-",
+            host: "",
+            target: "-",
+            version: "HTTP/1.1",
+            status: reason.status(),
+            reason: Some(reason),
+            detail,
+            route: None,
+            pool: None,
+            backend: None,
+            tries: 0,
+            request_bytes: 0,
+            response_bytes: 0,
+            duration,
+            head_duration: None,
+            request_id: "",
+            user_agent: b"",
+            referer: b"",
+        }
+    }
+
     /// Appends the line and its newline; nothing for [`LogFormat::Off`].
     pub(super) fn push(&self, out: &mut Vec<u8>, format: LogFormat) {
         match format {

@@ -9,7 +9,6 @@ use std::{
 };
 
 use hyper::rt::{Read, ReadBufCursor, Write};
-use lb_core::reason::Reason;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Front;
@@ -27,15 +26,19 @@ impl FrontIo {
         }
         let end = match front.refusal.get() {
             // The body that is being read is broken: its reader must learn it now.
-            Some(refusal) if refusal.reason == Reason::MalformedBody => true,
-            Some(_) => !front.in_flight.get(),
-            None if front.closing.get() => !front.in_flight.get(),
+            Some(_) if front.refusal().is_some() => true,
+            Some(refusal) => {
+                let is_due = !front.is_busy();
+                front.refusal_is_due.set(is_due && refusal.body_of.is_none());
+                is_due
+            }
+            None if front.closing.get() => !front.is_busy(),
             // Half-closed: the request is complete, so it is served; hyper learns of the end when it
             // asks for the next one.
-            None if front.eof.get() => !front.in_flight.get() || front.position() == Position::Body,
+            None if front.eof.get() => !front.is_busy() || front.position() == Position::Body,
             None => return None,
         };
-        // Pending without a waker: the connection's task is woken when the request ends.
+        // Pending without a waker: the connection's task is woken when the answer has been written.
         Some(if end { Poll::Ready(Ok(())) } else { Poll::Pending })
     }
 }
@@ -57,6 +60,7 @@ impl Read for FrontIo {
             ready!(Pin::new(&mut *front.stream.borrow_mut()).poll_read(cx, &mut buffer))?;
             if buffer.filled().is_empty() {
                 front.eof.set(true);
+                front.gone_check.set(None); // the next one begins with a probe
                 0
             } else {
                 front.scan(buffer.filled())
@@ -111,7 +115,7 @@ impl Write for FrontIo {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.0.poll_injected(cx))?;
-        self.0.flushed.set(true);
+        self.0.flushed();
         Poll::Ready(Ok(()))
     }
 

@@ -41,6 +41,7 @@ const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES_MAX: usize = 4 << 20;
 /// The first look, after the probe, for whether a half-closed client is gone.
 const GONE_CHECK_FIRST: Duration = Duration::from_millis(10);
+/// How often it is looked whether a client is gone, which reading tells only while hyper reads.
 const GONE_CHECK_MAX: Duration = Duration::from_secs(1);
 
 /// The state of a client's connection, shared by its task, hyper's view of the socket and the request
@@ -57,6 +58,10 @@ pub(crate) struct Front {
     scanner: RefCell<Scanner>,
     /// The balancer ends the connection with this answer.
     refusal: Cell<Option<Refusal>>,
+    /// hyper was told of the stream's end because of a refused head, so that it is for us to answer.
+    refusal_is_due: Cell<bool>,
+    /// Requests that the proxy was given.
+    begun: Cell<u64>,
     /// A request is with the proxy, or its answer is on its way through hyper.
     in_flight: Cell<bool>,
     version: Cell<Version>,
@@ -90,6 +95,9 @@ pub(crate) struct Front {
 pub(crate) struct Refusal {
     pub(crate) reason: Reason,
     pub(crate) detail: &'static str,
+    /// Whose body is broken, by the number of the request on this connection, from 1; none when it is a
+    /// head that is refused.
+    body_of: Option<u64>,
 }
 
 /// What the connection waits for while no request is in flight.
@@ -124,6 +132,8 @@ pub(crate) async fn serve(
         stream: RefCell::new(stream),
         scanner: RefCell::new(Scanner::new(scan_limits)),
         refusal: Cell::new(None),
+        refusal_is_due: Cell::new(false),
+        begun: Cell::new(0),
         in_flight: Cell::new(false),
         version: Cell::new(Version::HTTP_11),
         last: Cell::new(false),
@@ -147,8 +157,10 @@ pub(crate) async fn serve(
     });
     let registered = front.worker.register(&front);
     let mut builder = http1::Builder::new();
-    // Not `pipeline_flush`: it makes hyper buffer without bound for a client that does not read.
-    builder.header_read_timeout(None);
+    // Not `pipeline_flush`: it holds answers back, without bound, while the client's next request is at
+    // hand or the client does not read, and drops them when the connection ends. One buffer for head and
+    // body it may be.
+    builder.writev(false).header_read_timeout(None);
     if limits_differ_from_hypers(&front) {
         // One more than the scanner lets through, so that the scanner is who refuses.
         builder.max_headers(front.listener.config.limits.headers as usize + 1);
@@ -162,6 +174,10 @@ pub(crate) async fn serve(
         let served = poll_fn(|cx| {
             front.hear(cx);
             front.check_time(cx);
+            if front.left.get() {
+                // hyper may neither read nor write now, so that it would not notice.
+                return Poll::Ready(Ok(()));
+            }
             let mut polled = connection.as_mut().poll(cx);
             if polled.is_pending() && front.draining.get() && !drain_begun {
                 // Only after a poll, so that a request that has arrived is still seen and served.
@@ -195,7 +211,8 @@ impl Front {
 
     /// How many of these bytes hyper may see.
     fn scan(&self, bytes: &[u8]) -> usize {
-        match self.scanner.borrow_mut().scan(bytes) {
+        let scanned = self.scanner.borrow_mut().scan(bytes);
+        match scanned {
             Ok(()) => bytes.len(),
             Err(refusal) => {
                 self.refuse(refusal.reason, refusal.detail);
@@ -208,6 +225,20 @@ impl Front {
         self.answered.set(true);
         self.flushed.set(false);
         self.blocked_since.set(None);
+    }
+
+    /// hyper has written all that it was given.
+    fn flushed(&self) {
+        let is_end_untold = self.eof.get() || self.refusal.get().is_some() || self.closing.get();
+        if !self.flushed.replace(true) && !self.in_flight.get() && is_end_untold {
+            self.wake();
+        }
+    }
+
+    /// A request is being answered, or its answer is not written yet: hyper would drop that answer if it
+    /// learned of the stream's end.
+    fn is_busy(&self) -> bool {
+        self.in_flight.get() || !self.flushed.get()
     }
 
     fn write_blocked(&self) {
@@ -245,6 +276,7 @@ impl Front {
 
     /// A request begins.
     pub(crate) fn begin(&self, version: Version, last: bool) {
+        self.begun.set(self.begun.get() + 1);
         self.in_flight.set(true);
         self.version.set(version);
         self.last.set(last);
@@ -255,8 +287,8 @@ impl Front {
     /// The answer is with hyper, whole; or there will be none.
     pub(crate) fn done(&self) {
         self.in_flight.set(false);
+        self.flushed.set(false);
         self.gone_check.set(None);
-        self.wake();
     }
 
     /// Ends the connection with a reset once hyper is done with it.
@@ -264,9 +296,9 @@ impl Front {
         self.abort.set(true);
     }
 
-    /// Why the bytes of the present request are not to be believed, if so.
+    /// Why the body of the present request is not to be believed, if so.
     pub(crate) fn refusal(&self) -> Option<Refusal> {
-        self.refusal.get()
+        self.refusal.get().filter(|refusal| refusal.body_of == Some(self.begun.get()))
     }
 
     // What the worker tells.
@@ -293,7 +325,9 @@ impl Front {
     }
 
     fn refuse(&self, reason: Reason, detail: &'static str) {
-        self.refusal.set(Some(Refusal { reason, detail }));
+        let is_body = self.position() == Position::Body;
+        let body_of = is_body.then(|| self.scanner.borrow().heads());
+        self.refusal.set(Some(Refusal { reason, detail, body_of }));
     }
 
     fn hear(&self, cx: &Context<'_>) {
@@ -342,21 +376,27 @@ impl Front {
             Wait::Begin => Some(self.since.get() + timeouts.keep_alive),
             Wait::Head => Some(self.since.get() + timeouts.request_head),
             Wait::Flight => {
-                if !self.eof.get() || self.answered.get() || self.version.get() != Version::HTTP_11 {
-                    return None;
-                }
                 let (due, _) = self.gone_check.get().unwrap_or_else(|| {
-                    // A client that closed its side may be waiting for the answer, or be gone. An
-                    // interim response is no answer to the first, and makes the second's system reset
-                    // the connection.
-                    self.inject(b"HTTP/1.1 100 Continue\r\n\r\n");
-                    let check = (self.worker.clock.now() + GONE_CHECK_FIRST, GONE_CHECK_FIRST);
+                    let pause = if self.probe() { GONE_CHECK_FIRST } else { GONE_CHECK_MAX };
+                    let check = (self.worker.clock.now() + pause, pause);
                     self.gone_check.set(Some(check));
                     check
                 });
                 Some(due)
             }
         }
+    }
+
+    /// A client that closed its side may be waiting for the answer, or be gone. An interim response is no
+    /// answer to the first, and makes the second's system reset the connection.
+    fn probe(&self) -> bool {
+        let is_whole = self.position() != Position::Body;
+        let may_write = !self.answered.get() && self.version.get() == Version::HTTP_11;
+        let probes = self.eof.get() && is_whole && may_write;
+        if probes {
+            self.inject(b"HTTP/1.1 100 Continue\r\n\r\n");
+        }
+        probes
     }
 
     /// Acts on the timer that `arm` set.
@@ -394,6 +434,7 @@ impl Front {
             self.log_refusal(Refusal {
                 reason: Reason::MalformedRequest,
                 detail: "refused by the HTTP library",
+                body_of: None,
             });
         }
     }
@@ -405,9 +446,8 @@ impl Front {
             return;
         }
         if let Some(refusal) = self.refusal.get()
+            && self.refusal_is_due.get()
             && !self.left.get()
-            && (!self.answered.get() || !self.in_flight.get())
-            && refusal.reason != Reason::MalformedBody
         {
             let answer = reply::raw_reply(
                 refusal.reason,
@@ -473,30 +513,8 @@ impl Front {
 
     /// A line in the access log for a request that hyper never saw.
     fn log_refusal(&self, refusal: Refusal) {
-        let worker = &self.worker;
-        worker.log(&Record {
-            time: SystemTime::now(),
-            listener: &self.listener.name,
-            client: self.peer.ip().to_canonical(),
-            peer: self.peer,
-            method: "-",
-            host: "",
-            target: "-",
-            version: "HTTP/1.1",
-            status: refusal.reason.status(),
-            reason: Some(refusal.reason),
-            detail: refusal.detail,
-            route: None,
-            pool: None,
-            backend: None,
-            tries: 0,
-            request_bytes: 0,
-            response_bytes: 0,
-            duration: worker.clock.now().since(self.since.get()),
-            head_duration: None,
-            request_id: "",
-            user_agent: b"",
-            referer: b"",
-        });
+        let duration = self.worker.clock.now().since(self.since.get());
+        let Refusal { reason, detail, .. } = refusal;
+        self.worker.log(&Record::of_connection(&self.listener.name, self.peer, reason, detail, duration));
     }
 }

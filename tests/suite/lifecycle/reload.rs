@@ -34,9 +34,9 @@ async fn health_and_ejections_are_kept() -> Tested {
     let setup = |backends: &[&lb_testkit::Backend]| Setup::over(backends).pool(pool).toml();
     a.behave_for_health(Behaviour::fail());
     let lb = crate::support::Lb::start(&setup(&[&a, &b, &c]));
-    lb.changed("mango/a: down", 1).await?;
+    lb.changed("mango a down", 1).await;
     b.behave_for_traffic(Behaviour::fail());
-    while lb.changes().iter().all(|change| !change.contains("mango/b: ejected")) {
+    while lb.changes().iter().all(|change| !change.contains("mango b ejected")) {
         lb.get("/").await?;
     }
     let d = backend("d").await;
@@ -45,8 +45,8 @@ async fn health_and_ejections_are_kept() -> Tested {
     b.forget_requests();
     assert_eq!(lb.who_answers(6).await?, ["d"; 6]);
     assert_eq!((a.requests().len(), b.requests().len()), (0, 0));
-    assert!(lb.changes().iter().any(|change| change == "mango/c: removed"), "{:?}", lb.changes());
-    assert!(lb.changes().iter().any(|change| change == "mango/d: added"), "{:?}", lb.changes());
+    assert!(lb.changes().iter().any(|change| change == "mango c removed"), "{:?}", lb.changes());
+    assert!(lb.changes().iter().any(|change| change == "mango d added"), "{:?}", lb.changes());
     Ok(())
 }
 
@@ -98,7 +98,7 @@ async fn a_removed_pool_finishes_what_it_has() -> Tested {
     assert_eq!((a.requests().len(), b.requests().len()), (1, 1), "the new rule is in force");
     gate.open_for_all();
     assert_eq!(client.response().await?.status(), 200);
-    let line = lb.line_where("of the old pool", |line| line.backend.as_deref() != Some("b")).await?;
+    let line = lb.line_where("of the old pool", |line| line.backend.as_deref() != Some("b")).await;
     assert_eq!((line.status, line.tries), (200, 1));
     Ok(())
 }
@@ -209,13 +209,13 @@ async fn under_traffic_no_request_fails() -> Tested {
     }
     for round in 0..40 {
         lb.reload(&setups[round % setups.len()]).await.expect("a good configuration");
-        let now = lb.lines(0).await?.len();
-        lb.lines(now + 5).await?;
+        let now = lb.lines(0).await.len();
+        lb.lines(now + 5).await;
     }
     end.send_replace(true);
     while let Some(done) = clients.join_next().await {
         assert!(done?? > 0);
     }
-    assert!(lb.lines(0).await?.iter().all(|line| line.status == 200));
+    assert!(lb.lines(0).await.iter().all(|line| line.status == 200));
     Ok(())
 }

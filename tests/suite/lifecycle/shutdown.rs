@@ -49,7 +49,7 @@ async fn what_is_in_flight_is_finished_and_nothing_new_taken() -> Tested {
         // Connections without a request end at once, while the other one is still in flight.
         assert_eq!(idle.closed().await?, b"");
         assert_eq!(silent.closed().await?, b"");
-        assert_eq!(lb.lines(0).await?.len(), 1);
+        assert_eq!(lb.lines(0).await.len(), 1);
         gate.open_for_all();
         let answer = client.response().await?;
         assert_eq!(answer.status(), 200, "{answer}");
@@ -60,7 +60,7 @@ async fn what_is_in_flight_is_finished_and_nothing_new_taken() -> Tested {
     let ((), done) = tokio::join!(ending, story);
     done?;
     a.wait_for_connections(|connections| connections.open == 0).await?;
-    assert_eq!(lb.lines(2).await?[1].status, 200);
+    assert_eq!(lb.lines(2).await[1].status, 200);
     Ok(())
 }
 
@@ -98,7 +98,7 @@ async fn it_is_bounded() -> Tested {
     // The client sees a broken connection, not an answer.
     assert_eq!(client.closed().await?, b"");
     a.wait_until("that it was given up", |requests| requests.iter().all(|request| request.abandoned)).await?;
-    assert_eq!(lb.line().await?, "499 client_left a 1");
+    assert_eq!(lb.line().await, "499 client_left a 1");
     Ok(())
 }
 
