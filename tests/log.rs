@@ -1,6 +1,6 @@
 //! What a balancer says that it did.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use lb_core::{pool::Transition, reason::Reason};
 use lb_server::{Observer, access_log::Record};
@@ -42,6 +42,17 @@ pub struct Line {
     pub duration: Duration,
     /// The request's identity.
     pub request_id: String,
+}
+
+/// `503 no_healthy_backend`, `200 - mango1 2`: status, reason, the last backend and the tries.
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.status, self.reason.map_or("-", Reason::code))?;
+        match &self.backend {
+            Some(backend) => write!(f, " {backend} {}", self.tries),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Everything that a balancer tells its observer.
@@ -104,6 +115,23 @@ impl Log {
         let state = self.0.0.borrow();
         assert!(found, "waited in vain for {words:?} among {:#?}", state.transitions);
         find(&state).unwrap_or_default()
+    }
+
+    /// Waits until a change of a backend's standing whose text has `words` in it is told for the
+    /// `count`-th time.
+    ///
+    /// # Panics
+    /// After [`DEADLINE`].
+    pub async fn wait_for_change(&self, words: &str, count: usize) {
+        let told = |state: &State| state.transitions.iter().filter(|text| text.contains(words)).count();
+        let mut states = self.0.0.subscribe();
+        let found = tokio::time::timeout(DEADLINE, states.wait_for(|state| told(state) >= count)).await;
+        assert!(
+            found.is_ok(),
+            "waited in vain for {words:?} ({count}) among {:#?}; the last lines: {:#?}",
+            self.transitions(),
+            self.lines().iter().rev().take(10).map(ToString::to_string).collect::<Vec<_>>()
+        );
     }
 
     /// All changes of backends' standing, as text.

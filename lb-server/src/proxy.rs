@@ -222,8 +222,8 @@ async fn try_once(
 }
 
 async fn connect(flight: &Flight, attempt: &Attempt) -> Result<Connection, Failed> {
-    // What must not be sent twice is worth asking whether the backend has closed meanwhile.
-    let must_ask = !is_idempotent(flight.parts.method.as_str());
+    // What cannot be sent twice is worth asking whether the backend has closed meanwhile.
+    let must_ask = flight.body.is_some() || !is_idempotent(flight.parts.method.as_str());
     if !attempt.fresh
         && let Some(connection) = flight.worker().idle.take(attempt.addr, must_ask)
     {

@@ -328,6 +328,7 @@ impl Control {
                     fresh.push(acceptor);
                 }
                 Err(error) => {
+                    fresh.into_iter().for_each(Acceptor::stop);
                     self.acceptors = old.into_iter().chain(kept).flatten().collect();
                     return Err(error);
                 }

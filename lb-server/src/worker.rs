@@ -143,7 +143,7 @@ impl Worker {
                 task = inbox.recv() => match task {
                     Some(Task::Serve { stream, peer, listener, slot }) => self.serve(stream, peer, listener, slot),
                     Some(Task::Drain) => self.drain(),
-                    Some(Task::Stop) | None => return,
+                    Some(Task::Stop) | None => return self.cut_off(),
                 },
                 () = all_done => return,
             }
@@ -173,6 +173,12 @@ impl Worker {
             front.drain();
         }
         self.empty.notify_one();
+    }
+
+    fn cut_off(&self) {
+        for (_, front) in &*self.fronts.borrow() {
+            front.cut_off();
+        }
     }
 
     /// Makes the connection known to `drain`.

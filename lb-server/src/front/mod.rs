@@ -158,8 +158,9 @@ pub(crate) async fn serve(
     });
     let registered = front.worker.register(&front);
     let mut builder = http1::Builder::new();
-    // Not `pipeline_flush`: it holds an answer back while the client's next request is at hand, without
-    // bound, and drops it when the connection ends. One buffer for head and body it may be.
+    // Not `pipeline_flush`: it holds answers back, without bound, while the client's next request is at
+    // hand or the client does not read, and drops them when the connection ends. One buffer for head and
+    // body it may be.
     builder.writev(false).header_read_timeout(None);
     if limits_differ_from_hypers(&front) {
         // One more than the scanner lets through, so that the scanner is who refuses.
@@ -315,7 +316,20 @@ impl Front {
         self.wake();
     }
 
+    /// The connection is about to be dropped. With an answer under way it ends with a reset: an orderly
+    /// end would make what came of it look whole where only the end tells.
+    pub(crate) fn cut_off(&self) {
+        if self.in_flight.get() || !self.flushed.get() || self.blocked_since.get().is_some() {
+            self.reset_when_dropped();
+        }
+    }
+
     // What the connection's task does.
+
+    fn reset_when_dropped(&self) {
+        // Where it cannot be set the connection has ended anyway.
+        let _ = socket2::SockRef::from(&*self.stream.borrow()).set_linger(Some(Duration::ZERO));
+    }
 
     fn refuse(&self, reason: Reason, detail: &'static str) {
         let is_body = self.position() == Position::Body;
@@ -451,7 +465,7 @@ impl Front {
     /// Writes a refusal if there is one, and ends the connection so that the client can read it.
     async fn end(&self) {
         if self.abort.get() {
-            let _ = socket2::SockRef::from(&*self.stream.borrow()).set_linger(Some(Duration::ZERO));
+            self.reset_when_dropped();
             return;
         }
         if let Some(refusal) = self.refusal.get()

@@ -1,1 +1,7 @@
-//! x
+//! The program's command line.
+
+mod backend;
+mod check;
+mod demo;
+mod help;
+mod run;

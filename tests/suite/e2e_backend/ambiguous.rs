@@ -32,7 +32,7 @@ async fn is_a_502(#[case] rest: &str, #[values("1.1", "1.0")] version: &str) -> 
     client.send(format!("GET / HTTP/{version}\r\nHost: mango\r\n\r\n")).await?;
     let answer = client.response().await?;
     assert_eq!(answer.status(), 502, "{answer}");
-    assert_eq!(lb.line().await?, "502 backend_invalid a 1");
+    assert_eq!(lb.line().await, "502 backend_invalid a 1");
     a.wait_for_connections(|connections| connections.open == 0).await?;
     Ok(())
 }
@@ -74,7 +74,7 @@ async fn a_bad_chunk_breaks_the_body(#[case] chunks: &str, #[values("1.1", "1.0"
         Ok(answer) => assert!(!answer.body.is_complete(), "a whole {answer}"),
         Err(error) => assert_ne!(error.kind(), std::io::ErrorKind::TimedOut, "{error}"),
     }
-    let line = lb.line().await?;
+    let line = lb.line().await;
     assert!(line.starts_with("200 response_truncated a 1") || line.starts_with("502 "), "{line}");
     Ok(())
 }

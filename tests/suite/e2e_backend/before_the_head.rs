@@ -53,7 +53,7 @@ async fn the_client_gets_a_502(#[case] behaviour: Behaviour, #[case] logged: &st
     let answer = client.get("/", "mango").await?;
     assert_eq!((answer.status(), answer.body.text().as_str()), (502, "Bad Gateway\n"), "{answer}");
     assert_eq!(answer.header("x-lb-reason"), Some(logged.split(' ').nth(1).unwrap_or_default()));
-    assert_eq!(lb.line().await?, logged);
+    assert_eq!(lb.line().await, logged);
     assert_eq!(a.requests().len(), 1, "nothing is sent twice");
     // Neither the client's connection nor the backend is spoilt.
     let next = client.get("/", "mango").await?;
@@ -79,7 +79,7 @@ async fn a_backend_that_takes_no_connection(
     let lb = once(&a).start();
     let answer = lb.get("/").await?;
     assert_eq!(answer.status(), 502, "{answer}");
-    let line = lb.line().await?;
+    let line = lb.line().await;
     // A reset may already strike while connecting.
     let or = "502 connect_failed a 1";
     assert!(line == logged || (on_accept.is_some() && line == or), "{line}");
@@ -114,7 +114,7 @@ async fn a_head_without_end_is_a_502() -> Tested {
     let lb = once(&a).start();
     let answer = lb.get("/").await?;
     assert_eq!(answer.status(), 502, "{answer}");
-    assert_eq!(lb.line().await?, "502 backend_invalid a 1");
+    assert_eq!(lb.line().await, "502 backend_invalid a 1");
     Ok(())
 }
 

@@ -60,7 +60,7 @@ async fn is_visibly_broken(
         // The reset overtook what had been sent.
         Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}"),
     }
-    assert_eq!(lb.line().await?, logged);
+    assert_eq!(lb.line().await, logged);
     a.wait_for_connections(|connections| connections.open == 0).await?;
     assert_eq!(a.requests().len(), 1, "an answer that has begun is not tried again");
     assert_eq!(lb.get("/").await?.status(), 200);
@@ -78,7 +78,7 @@ async fn a_body_until_close_is_whole(#[case] start: &str, #[case] end: BodyEnd) 
     client.send(format!("{start}\r\nHost: mango\r\n\r\n")).await?;
     let answer = client.response().await?;
     assert_eq!((answer.body.length_bytes, answer.body.end), (SENT_BYTES, end), "{answer}");
-    assert_eq!(lb.line().await?, "200 - a 1");
+    assert_eq!(lb.line().await, "200 - a 1");
     Ok(())
 }
 
@@ -90,7 +90,7 @@ async fn one_missing_byte_is_seen() -> Tested {
         Ok(answer) => assert!(!answer.body.is_complete(), "{answer}"),
         Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}"),
     }
-    assert_eq!(lb.line().await?, "200 response_truncated a 1");
+    assert_eq!(lb.line().await, "200 response_truncated a 1");
     Ok(())
 }
 
@@ -110,7 +110,8 @@ async fn bytes_past_the_length_reach_nobody() -> Tested {
 /// HEAD, 204 and 304 have no body to be cut, whatever their head promises.
 #[rstest]
 #[case("HEAD", Behaviour::pattern(SENT_BYTES), Some("10000"))]
-#[case("GET", Behaviour::status(304).header("Content-Length", "10000"), Some("10000"))]
+// The HTTP library leaves it out of a 304, as one may.
+#[case("GET", Behaviour::status(304).header("Content-Length", "10000"), None)]
 #[case("GET", Behaviour::status(204), None)]
 #[tokio::test]
 async fn no_body_is_waited_for_where_there_is_none(

@@ -19,6 +19,7 @@ async fn books_are_right(lb: &Lb) -> Tested {
     let mut answers = lb.who_answers(40).await?;
     answers.sort();
     answers.dedup();
+    lb.assert_idle();
     // Each is picked by a fair draw: that one is missed by chance happens once in 2^39 runs.
     assert_eq!(answers, ["a", "b"]);
     Ok(())
@@ -49,7 +50,7 @@ async fn after(#[case] behaviour: Behaviour) -> Tested {
         let _ = lb.get("/").await; // what the client sees of it is another test's concern
         done += 1;
         assert!(done < 200, "both backends are picked");
-        lb.lines(done).await?;
+        lb.lines(done).await;
     }
     books_are_right(&lb).await
 }
@@ -98,8 +99,9 @@ async fn after_clients_left(#[case] in_the_body: bool) -> Tested {
         client.reset();
         left += 1;
         assert!(left < 200, "both backends are picked");
-        let log = lb.lines(left).await?;
-        assert_eq!((log[left - 1].status, log[left - 1].reason), (499, "client_left"));
+        let log = lb.lines(left).await;
+        let line = log[left - 1].to_string();
+        assert!(line.starts_with("499 client_left"), "{line}");
     }
     for backend in [&a, &b] {
         backend.wait_until("that all were given up", |all| all.iter().all(|one| one.abandoned)).await?;

@@ -34,7 +34,7 @@ async fn failures_in_a_row_eject(#[case] behaviour: Behaviour, #[case] status: u
     a.behave(behaviour);
     let statuses = requests(&lb, 6).await?;
     assert_eq!(statuses.iter().filter(|&&got| got == status).count(), 3, "{statuses:?}");
-    lb.changed("mango/a: ejected for 60s", 1).await?;
+    lb.changed("mango a ejected for 60s", 1).await;
     assert_eq!(lb.who_answers(6).await?, ["b"; 6]);
     assert_eq!(a.requests().len(), 3);
     Ok(())
@@ -46,7 +46,7 @@ async fn refused_connections_eject() -> Tested {
     let lb = ejecting(&[&a, &b], "base_ejection = \"60s\"").start();
     a.stop().await;
     requests(&lb, 6).await?;
-    lb.changed("mango/a: ejected", 1).await?;
+    lb.changed("mango a ejected", 1).await;
     a.restart().await?;
     assert_eq!(lb.who_answers(6).await?, ["b"; 6]);
     Ok(())
@@ -60,9 +60,10 @@ async fn broken_bodies_eject() -> Tested {
     a.behave(Behaviour::truncated(1000, 10));
     for count in 1..=6 {
         let _ = lb.get("/").await;
-        lb.lines(count).await?;
+        lb.lines(count).await;
     }
-    lb.changed("mango/a: ejected", 1).await
+    lb.changed("mango a ejected", 1).await;
+    Ok(())
 }
 
 #[tokio::test]
@@ -84,14 +85,14 @@ async fn ejections_end_and_grow() -> Tested {
     let lb = ejecting(&[&a, &b], "base_ejection = \"200ms\"").start();
     a.behave(Behaviour::fail());
     requests(&lb, 6).await?;
-    lb.changed("mango/a: ejected for 200ms", 1).await?;
+    lb.changed("mango a ejected for 200ms", 1).await;
     let began = Instant::now();
-    lb.changed("mango/a: returned from ejection", 1).await?;
+    lb.changed("mango a returned from ejection", 1).await;
     assert!(began.elapsed() >= Duration::from_millis(150), "{:?}", began.elapsed());
     requests(&lb, 6).await?;
-    lb.changed("mango/a: ejected for 400ms", 1).await?;
+    lb.changed("mango a ejected for 400ms", 1).await;
     a.behave_normally();
-    lb.changed("mango/a: returned from ejection", 2).await?;
+    lb.changed("mango a returned from ejection", 2).await;
     let mut both = lb.who_answers(2).await?;
     both.sort();
     assert_eq!(both, ["a", "b"]);
@@ -144,7 +145,7 @@ async fn clients_that_leave_do_not_eject() -> Tested {
         client.send("GET / HTTP/1.1\r\nHost: mango\r\n\r\n").await?;
         assert_eq!(client.head().await?.map(|head| head.status()), Some(200));
         client.reset();
-        lb.lines(count).await?;
+        lb.lines(count).await;
     }
     assert_eq!(lb.changes(), [""; 0]);
     Ok(())

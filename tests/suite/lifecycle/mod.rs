@@ -1,1 +1,6 @@
-//! x
+//! From start to end: shutdown, reload, and the access log in between.
+
+mod log;
+mod reload;
+mod shutdown;
+mod signals;

@@ -3,7 +3,8 @@
 use std::{
     env,
     ffi::OsStr,
-    path::PathBuf,
+    net::SocketAddr,
+    path::{Path, PathBuf},
     process::{ExitStatus, Output, Stdio},
     sync::OnceLock,
 };
@@ -48,7 +49,12 @@ fn command(arguments: &[&str]) -> Command {
 
 /// Runs `lb` to its end: exit code, standard output, standard error.
 pub(crate) async fn lb(arguments: &[&str]) -> (i32, String, String) {
-    let running = command(arguments).stdin(Stdio::null()).output();
+    lb_in(Path::new("."), arguments).await
+}
+
+/// ... in this directory.
+pub(crate) async fn lb_in(directory: &Path, arguments: &[&str]) -> (i32, String, String) {
+    let running = command(arguments).current_dir(directory).stdin(Stdio::null()).output();
     let output = timeout(DEADLINE, running).await.expect("lb ends").expect("lb runs");
     let Output { status, stdout, stderr } = output;
     let text = |bytes| String::from_utf8(bytes).expect("lb writes UTF-8");
@@ -63,6 +69,8 @@ fn code(status: ExitStatus) -> i32 {
 
 /// A running `lb`.
 pub(crate) struct Process {
+    /// Holds its configuration, where it was given as text.
+    directory: Option<tempfile::TempDir>,
     child: Child,
     input: Option<ChildStdin>,
     pub(crate) output: Lines<BufReader<ChildStdout>>,
@@ -79,11 +87,37 @@ impl Process {
             .expect("lb starts");
         let (input, output, errors) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         Self {
+            directory: None,
             child,
             input,
             output: BufReader::new(output.expect("piped")).lines(),
             errors: BufReader::new(errors.expect("piped")).lines(),
         }
+    }
+
+    /// `lb run` with this configuration; gives the address of its (first) listener, too.
+    pub(crate) async fn run(toml: &str) -> (Self, SocketAddr) {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("lb.toml");
+        std::fs::write(&path, toml).expect("a file");
+        let mut process = Self::start(&["run", "--config", path.to_str().expect("UTF-8")]);
+        process.directory = Some(directory);
+        let line = process.tells("listening").await;
+        let address = line.split("address=").nth(1).and_then(|address| address.trim().parse().ok());
+        let address = address.unwrap_or_else(|| panic!("no address in {line:?}"));
+        (process, address)
+    }
+
+    /// Writes another configuration in place of the one that it runs.
+    pub(crate) fn rewrite(&self, toml: &str) {
+        let directory = self.directory.as_ref().expect("it was started from text");
+        std::fs::write(directory.path().join("lb.toml"), toml).expect("a file");
+    }
+
+    /// TERM; it must end well.
+    pub(crate) async fn terminate(&mut self) {
+        self.signal(Signal::TERM);
+        assert_eq!(self.ends().await, 0);
     }
 
     pub(crate) fn id(&self) -> u32 {
