@@ -274,7 +274,7 @@ async fn try_once(
 
 async fn connect(flight: &Flight, attempt: &Attempt, asked: bool) -> Result<Connection, Failed> {
     if !attempt.fresh
-        && let Some(connection) = flight.worker().idle.take(attempt.addr, asked)
+        && let Some(connection) = flight.worker().idle.take(attempt.addr, asked, flight.started)
     {
         return Ok(connection);
     }
