@@ -16,10 +16,11 @@ use crate::{
     access_log::Record,
     forwarded::{self, Fields, RequestId, X_REQUEST_ID},
     front::Front,
+    outgoing::Received,
     reply::{self, Manner},
     request_body::RequestBody,
     response_body::ResponseBody,
-    snapshot::{HeaderEdits, NO_EDITS, SharedPool, Snapshot},
+    snapshot::{NO_EDITS, SharedPool, Snapshot},
     upstream::{Connection, Head, ResponseStream},
     worker::Worker,
 };
@@ -50,7 +51,7 @@ pub(crate) struct Flight {
     pub(crate) client: IpAddr,
     pub(crate) request_id: RequestId,
     /// The client's `Connection` says more than whether it stays.
-    pub(crate) connection_names_fields: bool,
+    connection_names_fields: bool,
     /// The request as it came.
     pub(crate) parts: request::Parts,
     pub(crate) route: Option<RouteId>,
@@ -108,9 +109,18 @@ impl Flight {
         forwarded::authority(&self.parts)
     }
 
-    /// What the route changes in the request's fields.
-    pub(crate) fn request_edits(&self) -> &HeaderEdits {
-        self.route.map_or(&NO_EDITS, |route| &self.snapshot.edits(route).request)
+    /// What heads to backends are written from.
+    pub(crate) fn received(&self) -> Received<'_> {
+        Received {
+            method: self.parts.method.as_str(),
+            authority: self.authority(),
+            headers: &self.parts.headers,
+            connection_names_fields: self.connection_names_fields,
+            trusted: self.trusted,
+            peer: self.front.peer_text(),
+            request_id: self.request_id.as_bytes(),
+            edits: self.route.map_or(&NO_EDITS, |route| &self.snapshot.edits(route).request),
+        }
     }
 
     pub(crate) fn worker(&self) -> &Rc<Worker> {

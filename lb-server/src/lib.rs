@@ -26,3 +26,5 @@ mod worker;
 
 pub use observer::Observer;
 pub use server::{Options, PoolStatus, Server, Shutdown, StartError};
+#[cfg(fuzzing)]
+pub use upstream::fuzz;

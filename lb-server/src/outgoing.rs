@@ -7,7 +7,6 @@
 use http::{HeaderMap, HeaderName, HeaderValue, header, uri::PathAndQuery};
 
 use crate::{
-    flight::Flight,
     forwarded::{self, Kind},
     snapshot::HeaderEdits,
     upstream::{Framing, write_field},
@@ -30,27 +29,42 @@ pub(crate) enum Host {
     OfBackend,
 }
 
+/// The request as it came, and what is known of where it came from.
+pub(crate) struct Received<'a> {
+    pub(crate) method: &'a str,
+    /// `host[:port]` that it is for.
+    pub(crate) authority: Option<&'a str>,
+    pub(crate) headers: &'a HeaderMap,
+    /// Its `Connection` names other fields.
+    pub(crate) connection_names_fields: bool,
+    /// Whether the peer is believed about the client.
+    pub(crate) trusted: bool,
+    /// The peer's address.
+    pub(crate) peer: &'a str,
+    pub(crate) request_id: &'a [u8],
+    /// What the route changes.
+    pub(crate) edits: &'a HeaderEdits,
+}
+
 impl Outgoing {
     /// Writes the head for a try; `own_host` is the backend's address as its Host.
-    pub(crate) fn write_head(&self, out: &mut Vec<u8>, flight: &Flight, own_host: Option<&str>) {
-        let headers = &flight.parts.headers;
-        let edits = flight.request_edits();
-        out.extend_from_slice(flight.parts.method.as_str().as_bytes());
+    pub(crate) fn write_head(&self, out: &mut Vec<u8>, received: &Received<'_>, own_host: Option<&str>) {
+        out.extend_from_slice(received.method.as_bytes());
         out.push(b' ');
         out.extend_from_slice(self.target.as_str().as_bytes());
         out.extend_from_slice(b" HTTP/1.1\r\n");
         let host = match &self.host {
-            Host::Same => flight.authority().unwrap_or_default(),
+            Host::Same => received.authority.unwrap_or_default(),
             Host::Other(host) => host,
             Host::OfBackend => own_host.unwrap_or_default(),
         };
         write_field(out, "host", host.as_bytes());
-        let accepts_trailers = write_fields(out, headers, flight, edits);
-        write_origin(out, flight, edits);
+        let accepts_trailers = write_fields(out, received);
+        write_origin(out, received);
         if accepts_trailers {
             out.extend_from_slice(b"te: trailers\r\nconnection: te\r\n");
         }
-        for (name, value) in edits.added() {
+        for (name, value) in received.edits.added() {
             write_field(out, name.as_str(), value.as_bytes());
         }
         if self.framing == Framing::Chunked {
@@ -61,14 +75,15 @@ impl Outgoing {
 }
 
 /// Writes the client's own fields, as far as they go on; gives whether it takes trailers.
-fn write_fields(out: &mut Vec<u8>, headers: &HeaderMap, flight: &Flight, edits: &HeaderEdits) -> bool {
+fn write_fields(out: &mut Vec<u8>, received: &Received<'_>) -> bool {
+    let &Received { headers, edits, .. } = received;
     let named =
-        if flight.connection_names_fields { forwarded::named_by_connection(headers) } else { Vec::new() };
+        if received.connection_names_fields { forwarded::named_by_connection(headers) } else { Vec::new() };
     let mut accepts_trailers = false;
     for (name, value) in headers {
         let goes_on = match forwarded::kind(name) {
             Kind::EndToEnd => true,
-            Kind::Origin => flight.trusted,
+            Kind::Origin => received.trusted,
             Kind::OwnOrigin | Kind::Host => false,
             Kind::HopByHop => {
                 accepts_trailers |= *name == header::TE && forwarded::accepts_trailers(value);
@@ -84,31 +99,139 @@ fn write_fields(out: &mut Vec<u8>, headers: &HeaderMap, flight: &Flight, edits: 
 
 /// Tells the backend where the request came from. What a trusted proxy said of it stays, what anyone
 /// else said is replaced.
-fn write_origin(out: &mut Vec<u8>, flight: &Flight, edits: &HeaderEdits) {
-    let headers = &flight.parts.headers;
+fn write_origin(out: &mut Vec<u8>, received: &Received<'_>) {
+    let &Received { headers, edits, trusted, .. } = received;
     if !edits.replaces(&forwarded::X_FORWARDED_FOR) {
         out.extend_from_slice(b"x-forwarded-for: ");
-        if flight.trusted {
+        if trusted {
             for earlier in headers.get_all(&forwarded::X_FORWARDED_FOR) {
                 out.extend_from_slice(earlier.as_bytes());
                 out.extend_from_slice(b", ");
             }
         }
-        out.extend_from_slice(flight.front.peer_text().as_bytes());
+        out.extend_from_slice(received.peer.as_bytes());
         out.extend_from_slice(b"\r\n");
     }
-    let told = |name: &HeaderName| if flight.trusted { headers.get(name) } else { None };
+    let told = |name: &HeaderName| if trusted { headers.get(name) } else { None };
     if !edits.replaces(&forwarded::X_FORWARDED_PROTO) {
         let proto = told(&forwarded::X_FORWARDED_PROTO).map_or(&b"http"[..], HeaderValue::as_bytes);
         write_field(out, "x-forwarded-proto", proto);
     }
     if !edits.replaces(&forwarded::X_FORWARDED_HOST) {
         let host = told(&forwarded::X_FORWARDED_HOST).map(HeaderValue::as_bytes);
-        if let Some(host) = host.or(flight.authority().map(str::as_bytes)) {
+        if let Some(host) = host.or(received.authority.map(str::as_bytes)) {
             write_field(out, "x-forwarded-host", host);
         }
     }
     if !edits.replaces(&forwarded::X_REQUEST_ID) {
-        write_field(out, "x-request-id", flight.request_id.as_bytes());
+        write_field(out, "x-request-id", received.request_id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::snapshot::NO_EDITS;
+
+    const OWN: &str =
+        "x-forwarded-for: 192.0.2.1|x-forwarded-proto: http|x-forwarded-host: a|x-request-id: id|";
+
+    fn map(fields: &[(&str, &str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in fields {
+            map.append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
+        }
+        map
+    }
+
+    /// The head, with `|` for each line's end and without its last, empty line.
+    fn head(outgoing: &Outgoing, fields: &[(&str, &str)], trusted: bool, edits: &HeaderEdits) -> String {
+        let headers = map(fields);
+        let received = Received {
+            method: "GET",
+            authority: Some("a"),
+            headers: &headers,
+            connection_names_fields: headers.contains_key(header::CONNECTION),
+            trusted,
+            peer: "192.0.2.1",
+            request_id: b"id",
+            edits,
+        };
+        let mut out = Vec::new();
+        outgoing.write_head(&mut out, &received, Some("10.0.0.1:80"));
+        let text = String::from_utf8(out).unwrap();
+        text.strip_suffix("\r\n").unwrap().replace("\r\n", "|")
+    }
+
+    fn outgoing(host: Host, framing: Framing) -> Outgoing {
+        Outgoing { target: PathAndQuery::from_static("/a?b"), framing, host }
+    }
+
+    #[rstest]
+    #[case::same(Host::Same, "a")]
+    #[case::other(Host::Other("b:8080".into()), "b:8080")]
+    #[case::of_the_backend(Host::OfBackend, "10.0.0.1:80")]
+    fn hosts(#[case] host: Host, #[case] sent: &str) {
+        let written = head(&outgoing(host, Framing::Empty), &[("host", "x")], false, &NO_EDITS);
+        assert_eq!(written, format!("GET /a?b HTTP/1.1|host: {sent}|{OWN}"));
+    }
+
+    #[rstest]
+    #[case::plain(&[("x-a", "1"), ("x-a", "2"), ("cookie", "c")], "x-a: 1|x-a: 2|cookie: c|")]
+    #[case::hop_by_hop(&[("keep-alive", "5"), ("upgrade", "h2c"), ("transfer-encoding", "chunked"), ("te", "gzip")], "")]
+    #[case::named(&[("connection", "x-a, host, content-length"), ("x-a", "1"), ("content-length", "3")], "content-length: 3|")]
+    #[case::trailer_stays(&[("trailer", "x-sum")], "trailer: x-sum|")]
+    #[case::lies(
+        &[("x-forwarded-for", "9.9.9.9"), ("x-forwarded-proto", "https"), ("x-forwarded-host", "evil"),
+          ("x-request-id", "evil"), ("x-real-ip", "9.9.9.9"), ("forwarded", "for=9.9.9.9"), ("x-forwarded-port", "1")],
+        ""
+    )]
+    fn fields_of_anyone(#[case] fields: &[(&str, &str)], #[case] passed_on: &str) {
+        let written = head(&outgoing(Host::Same, Framing::Empty), fields, false, &NO_EDITS);
+        assert_eq!(written, format!("GET /a?b HTTP/1.1|host: a|{passed_on}{OWN}"));
+    }
+
+    #[test]
+    fn a_trusted_peers_word_stands() {
+        let fields = [
+            ("x-forwarded-for", "9.9.9.9, 8.8.8.8"),
+            ("x-forwarded-for", "7.7.7.7"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "b"),
+            ("forwarded", "for=9.9.9.9"),
+        ];
+        let written = head(&outgoing(Host::Same, Framing::Empty), &fields, true, &NO_EDITS);
+        assert_eq!(
+            written,
+            "GET /a?b HTTP/1.1|host: a|forwarded: for=9.9.9.9|\
+             x-forwarded-for: 9.9.9.9, 8.8.8.8, 7.7.7.7, 192.0.2.1|x-forwarded-proto: https|\
+             x-forwarded-host: b|x-request-id: id|"
+        );
+    }
+
+    #[test]
+    fn trailers_and_chunks_are_announced() {
+        let written = head(&outgoing(Host::Same, Framing::Chunked), &[("te", "trailers")], false, &NO_EDITS);
+        let announced = "te: trailers|connection: te|transfer-encoding: chunked|";
+        assert_eq!(written, format!("GET /a?b HTTP/1.1|host: a|{OWN}{announced}"));
+    }
+
+    #[test]
+    fn a_routes_edits_have_the_last_word() {
+        let config = lb_core::config::HeaderEdits {
+            remove: vec!["x-gone".into(), "x-forwarded-host".into()],
+            set: vec![("x-set".into(), "new".into()), ("x-forwarded-proto".into(), "https".into())],
+            append: vec![("x-more".into(), "2".into())],
+        };
+        let edits = HeaderEdits::compile(&config);
+        let fields = [("x-gone", "1"), ("x-set", "old"), ("x-more", "1")];
+        let written = head(&outgoing(Host::Same, Framing::Empty), &fields, false, &edits);
+        assert_eq!(
+            written,
+            "GET /a?b HTTP/1.1|host: a|x-more: 1|x-forwarded-for: 192.0.2.1|x-request-id: id|\
+             x-set: new|x-forwarded-proto: https|x-more: 2|"
+        );
     }
 }

@@ -201,7 +201,7 @@ async fn try_once(
         }
         Host::Same | Host::Other(_) => None,
     };
-    let write = |out: &mut Vec<u8>| outgoing.write_head(out, flight, own_host.as_deref());
+    let write = |out: &mut Vec<u8>| outgoing.write_head(out, &flight.received(), own_host.as_deref());
     let mut call = connection.call(write, flight.body.clone(), outgoing.framing);
     let head = wait_for_head(flight, attempt, &mut call).await;
     let sent = match &flight.body {
@@ -225,7 +225,7 @@ async fn connect(flight: &Flight, attempt: &Attempt) -> Result<Connection, Faile
     // What cannot be sent twice is worth asking whether the backend has closed meanwhile.
     let must_ask = flight.body.is_some() || !is_idempotent(flight.parts.method.as_str());
     if !attempt.fresh
-        && let Some(connection) = flight.worker().idle.take(attempt.addr, must_ask)
+        && let Some(connection) = flight.worker().idle.take(attempt.addr, must_ask, flight.started)
     {
         return Ok(connection);
     }

@@ -155,7 +155,7 @@ pub(crate) struct HeaderEdits {
 }
 
 impl HeaderEdits {
-    fn compile(edits: &config::HeaderEdits) -> Self {
+    pub(crate) fn compile(edits: &config::HeaderEdits) -> Self {
         // Names and values were validated by the same rules as the HTTP library's; what it still would
         // not take is left out rather than ending the server.
         let pairs = |pairs: &[(String, String)]| {

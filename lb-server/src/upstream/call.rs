@@ -5,24 +5,21 @@ use std::{
     net::SocketAddr,
     pin::{Pin, pin},
     rc::Rc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
 };
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode};
 use http_body::{Body, Frame, SizeHint};
-use tokio::{
-    io::AsyncReadExt,
-    net::tcp::{OwnedReadHalf, OwnedWriteHalf},
-    task::JoinHandle,
-};
+use tokio::{io::AsyncReadExt, net::tcp::OwnedReadHalf, task::JoinHandle};
 
 use super::{
     Connection,
     body::{BodyDecoder, Taken},
+    idle::KEPT_BUFFER_BYTES_MAX,
     request::Framing,
-    response::{self, Head, Invalid},
-    sending::{SendFailed, Sending},
+    response::{Head, Heads, Invalid},
+    sending::{SendFailed, Sending, Sent, Upload},
 };
 use crate::request_body::RequestBody;
 
@@ -34,12 +31,13 @@ const HEAD_READ_BYTES: usize = 8 << 10;
 const BODY_READ_BYTES_MAX: usize = 64 << 10;
 
 /// A request on its way to a backend, up to the head of the response.
-pub(crate) struct Call {
+pub(crate) struct Call<B = RequestBody> {
     addr: SocketAddr,
     reused: bool,
     read: OwnedReadHalf,
     buffer: BytesMut,
-    sending: Sending,
+    heads: Heads,
+    sending: Sending<B>,
     /// Nothing more can be sent; a response may have come before.
     cannot_send: bool,
 }
@@ -57,12 +55,12 @@ pub(crate) enum CallFailed {
 
 impl Connection {
     /// Begins a request whose head `write_head` writes.
-    pub(crate) fn call(
+    pub(crate) fn call<B: Upload>(
         mut self,
         write_head: impl FnOnce(&mut Vec<u8>),
-        body: Option<Rc<RequestBody>>,
+        body: Option<Rc<B>>,
         framing: Framing,
-    ) -> Call {
+    ) -> Call<B> {
         self.out.clear();
         write_head(&mut self.out);
         Call {
@@ -70,13 +68,14 @@ impl Connection {
             reused: self.reused,
             read: self.read,
             buffer: self.buffer,
+            heads: Heads::default(),
             sending: Sending::new(self.write, self.out, body, framing),
             cannot_send: false,
         }
     }
 }
 
-impl Call {
+impl<B: Upload> Call<B> {
     /// Whether a byte of the request has left.
     pub(crate) fn has_sent(&self) -> bool {
         self.sending.has_sent()
@@ -103,44 +102,48 @@ impl Call {
                     Poll::Ready(Ok(())) | Poll::Pending => {}
                 }
             }
-            if !self.buffer.is_empty() {
-                match response::take_head(&mut self.buffer, to_head_request) {
-                    Err(Invalid(why)) => return Poll::Ready(Err(CallFailed::Invalid(why))),
-                    Ok(Some(head)) if head.status == StatusCode::SWITCHING_PROTOCOLS => {
-                        return Poll::Ready(Err(CallFailed::Invalid("a switch of protocols not asked for")));
-                    }
-                    Ok(Some(head)) if head.status.is_informational() => {
-                        // What it tells may let the request's body go on.
-                        interim(head.status, &head.headers);
-                        continue;
-                    }
-                    Ok(Some(head)) => return Poll::Ready(Ok(head)),
-                    Ok(None) => {}
+            match self.take_head(to_head_request, false)? {
+                Some(head) if head.status.is_informational() => {
+                    // What it tells may let the request's body go on.
+                    interim(head.status, &head.headers);
+                    continue;
                 }
+                Some(head) => return Poll::Ready(Ok(head)),
+                None => {}
             }
             match ready!(poll_fill(&mut self.read, &mut self.buffer, HEAD_READ_BYTES, cx)) {
-                Ok(0) | Err(_) => return Poll::Ready(Err(CallFailed::Closed)),
+                Ok(0) | Err(_) => {
+                    self.take_head(to_head_request, true)?;
+                    return Poll::Ready(Err(CallFailed::Closed));
+                }
                 Ok(_) => {}
             }
         }
     }
 
+    fn take_head(&mut self, to_head_request: bool, ended: bool) -> Result<Option<Head>, CallFailed> {
+        self.heads
+            .take(&mut self.buffer, to_head_request, ended)
+            .map_err(|Invalid(why)| CallFailed::Invalid(why))
+    }
+
     /// Goes on to the body that `head` announced.
     pub(crate) fn into_body(self, head: &Head) -> ResponseStream {
-        let (mut sent, mut rest) = (None, None);
-        if self.sending.is_done() {
-            sent = Some(self.sending.into_parts());
-        } else if !self.cannot_send {
-            rest = Some(Aborted(self.sending.detach()));
-        }
+        let upload = if self.sending.is_done() {
+            Uploaded::Whole(self.sending.into_sent())
+        } else if self.cannot_send {
+            Uploaded::Never
+        } else {
+            Uploaded::Goes(Detached(self.sending.detach()))
+        };
         ResponseStream {
             addr: self.addr,
             read: self.read,
             buffer: self.buffer,
             decoder: head.body,
             keep_alive: head.keep_alive,
-            sent,
-            _rest: rest,
+            has_large_buffer: false,
+            upload,
         }
     }
 }
@@ -166,16 +169,34 @@ pub(crate) struct ResponseStream {
     buffer: BytesMut,
     decoder: BodyDecoder,
     keep_alive: bool,
-    /// The sender's parts, once all of the request has left.
-    sent: Option<(OwnedWriteHalf, Vec<u8>)>,
-    /// Sends the rest of a request whose response has begun.
-    _rest: Option<Aborted>,
+    /// The buffer is part of a larger one than a connection without a request should keep.
+    has_large_buffer: bool,
+    upload: Uploaded,
+}
+
+/// How far the request is when its response begins.
+enum Uploaded {
+    Whole(Sent),
+    /// The rest goes out in a task of its own.
+    Goes(Detached),
+    /// The connection takes nothing more.
+    Never,
 }
 
 /// A task that ends when this is dropped.
-struct Aborted(JoinHandle<()>);
+struct Detached(JoinHandle<Option<Sent>>);
 
-impl Drop for Aborted {
+impl Detached {
+    /// What the task gave, if it is over and everything has left.
+    fn outcome(mut self) -> Option<Sent> {
+        match Pin::new(&mut self.0).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(outcome) => outcome.ok().flatten(),
+            Poll::Pending => None,
+        }
+    }
+}
+
+impl Drop for Detached {
     fn drop(&mut self) {
         self.0.abort();
     }
@@ -197,25 +218,27 @@ impl ResponseStream {
     /// The connection, if the next request may use it: all of this one has left, all of the response
     /// has come, and nothing else.
     pub(crate) fn into_connection(self) -> Option<Connection> {
-        let (write, out) = self.sent?;
-        let is_clean = self.keep_alive && self.decoder.is_over() && self.buffer.is_empty();
-        is_clean.then_some(Connection {
-            addr: self.addr,
-            read: self.read,
-            write,
-            buffer: self.buffer,
-            out,
-            reused: true,
-        })
+        if !(self.keep_alive && self.decoder.is_over() && self.buffer.is_empty()) {
+            return None;
+        }
+        let (write, out) = match self.upload {
+            Uploaded::Whole(sent) => sent,
+            Uploaded::Goes(task) => task.outcome()?,
+            Uploaded::Never => return None,
+        };
+        let buffer = if self.has_large_buffer { BytesMut::new() } else { self.buffer };
+        Some(Connection { addr: self.addr, read: self.read, write, buffer, out, reused: true })
     }
 
-    fn room(&self) -> usize {
-        match self.decoder.remaining() {
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let room = match self.decoder.expected() {
             Some(bytes) => {
                 usize::try_from(bytes).unwrap_or(usize::MAX).clamp(HEAD_READ_BYTES, BODY_READ_BYTES_MAX)
             }
             None => BODY_READ_BYTES_MAX / 4,
-        }
+        };
+        self.has_large_buffer |= room > KEPT_BUFFER_BYTES_MAX;
+        poll_fill(&mut self.read, &mut self.buffer, room, cx)
     }
 }
 
@@ -235,8 +258,7 @@ impl Body for ResponseStream {
                 Ok(Taken::End) => return Poll::Ready(None),
                 Ok(Taken::More) => {}
             }
-            let room = this.room();
-            match ready!(poll_fill(&mut this.read, &mut this.buffer, room, cx)) {
+            match ready!(this.poll_fill(cx)) {
                 Ok(0) if this.decoder.may_end_here() => this.decoder = BodyDecoder::EMPTY,
                 Ok(0) => return Poll::Ready(Some(Err(BrokenBody("the connection ended in the body")))),
                 Err(_) => return Poll::Ready(Some(Err(BrokenBody("the connection broke in the body")))),

@@ -22,7 +22,7 @@ use super::Connection;
 pub(crate) const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A larger buffer is given back while its connection is unused.
-const KEPT_BUFFER_BYTES_MAX: usize = 16 << 10;
+pub(super) const KEPT_BUFFER_BYTES_MAX: usize = 16 << 10;
 
 /// A worker's unused connections.
 #[derive(Default)]
@@ -37,17 +37,18 @@ struct Idle {
 }
 
 impl IdleConnections {
-    /// The connection to `addr` that was used last, if there is a usable one.
+    /// The connection to `addr` that was used last, if there is one that may still be used.
     ///
     /// With `asked` the socket itself is asked whether the backend has closed it, which costs a system
     /// call: for requests that must not be sent twice. Without it, only a close that the runtime has
     /// already heard of is known.
-    pub(crate) fn take(&self, addr: SocketAddr, asked: bool) -> Option<Connection> {
+    pub(crate) fn take(&self, addr: SocketAddr, asked: bool, now: Instant) -> Option<Connection> {
         let mut by_address = self.by_address.borrow_mut();
         let idle = by_address.get_mut(&addr)?;
-        while let Some(Idle { mut connection, .. }) = idle.pop() {
-            let closed = if asked { connection.is_closed() } else { connection.seems_closed() };
-            if !closed {
+        while let Some(Idle { mut connection, until }) = idle.pop() {
+            let is_over =
+                until <= now || if asked { connection.is_closed() } else { connection.seems_closed() };
+            if !is_over {
                 connection.reused = true;
                 return Some(connection);
             }

@@ -18,6 +18,15 @@ mod request;
 mod response;
 mod sending;
 
+#[cfg(any(test, fuzzing))]
+mod against_hyper;
+#[cfg(fuzzing)]
+pub mod fuzz;
+#[cfg(any(test, fuzzing))]
+mod reading;
+#[cfg(test)]
+mod tests;
+
 use std::{io, net::SocketAddr};
 
 use bytes::BytesMut;

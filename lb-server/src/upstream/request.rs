@@ -5,7 +5,7 @@ use std::io::Write;
 use bytes::Bytes;
 use http::HeaderMap;
 
-use super::body::NOT_IN_TRAILERS;
+use super::body::may_trail;
 
 /// How a request's body goes out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub(crate) fn write_end(out: &mut Vec<u8>, framing: Framing, trailers: Option<&H
     }
     out.extend_from_slice(b"0\r\n");
     for (name, value) in trailers.into_iter().flatten() {
-        if !NOT_IN_TRAILERS.contains(name) {
+        if may_trail(name) {
             write_field(out, name.as_str(), value.as_bytes());
         }
     }

@@ -4,7 +4,7 @@
 
 use std::mem::MaybeUninit;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::body::BodyDecoder;
@@ -14,10 +14,29 @@ use crate::forwarded::{self, Kind};
 pub(crate) const HEAD_BYTES_MAX: usize = 128 << 10;
 /// Most fields of a head.
 const FIELDS_MAX: usize = 128;
+/// Most interim responses before the final one.
+const INTERIM_MAX: usize = 128;
+/// Most bytes of interim responses: what a client that does not read may make us keep.
+const INTERIM_BYTES_MAX: usize = HEAD_BYTES_MAX;
+/// Longest body that a Content-Length can announce, in bytes: what fits into a file's offset.
+const LENGTH_BYTES_MAX: u64 = i64::MAX as u64;
 
 /// A response that is not valid HTTP/1.1, or whose end is ambiguous.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Invalid(pub(crate) &'static str);
+
+// Why a response is refused, where others need to know the words.
+pub(super) const BARE_LINE_FEED: &str = "a line ends without a carriage return";
+pub(super) const CHUNKED_IN_10: &str = "Transfer-Encoding in HTTP/1.0";
+pub(super) const EMPTY_LINE: &str = "an empty line before the head";
+pub(super) const HEAD_TOO_LONG: &str = "the head is too long";
+pub(super) const NOT_A_LENGTH: &str = "Content-Length is not a number";
+pub(super) const NOT_CHUNKED: &str = "a Transfer-Encoding other than chunked";
+pub(super) const SWITCH: &str = "a switch of protocols not asked for";
+pub(super) const TOO_MANY_FIELDS: &str = "the head has too many fields";
+pub(super) const TOO_MANY_INTERIM: &str = "too many interim responses";
+pub(super) const TWO_FRAMINGS: &str = "Content-Length with Transfer-Encoding";
+pub(super) const TWO_LENGTHS: &str = "two different Content-Lengths";
 
 /// A head, without the fields that concern the connection only.
 #[derive(Debug)]
@@ -29,9 +48,51 @@ pub(crate) struct Head {
     pub(crate) keep_alive: bool,
 }
 
-/// Takes the next head out of `buffer`; none while it is not complete. Interim heads (1xx) come like
-/// others, with an empty body.
-pub(crate) fn take_head(buffer: &mut BytesMut, to_head_request: bool) -> Result<Option<Head>, Invalid> {
+/// Finds a response's heads in what has been read of it.
+#[derive(Debug, Default)]
+pub(crate) struct Heads {
+    /// So much of the buffer is known to hold no whole head.
+    searched: usize,
+    interim: usize,
+    interim_bytes: usize,
+}
+
+impl Heads {
+    /// Takes the next head out of `buffer`; none while it is not complete. With `ended` nothing more
+    /// will come. Interim heads (1xx) come like others, with an empty body, and there are only so many.
+    pub(crate) fn take(
+        &mut self,
+        buffer: &mut BytesMut,
+        to_head_request: bool,
+        ended: bool,
+    ) -> Result<Option<Head>, Invalid> {
+        // A head that trickles in is looked at once for each line of it, not once for each read.
+        let is_worth_it = self.searched == 0
+            || ended
+            || buffer.len() >= HEAD_BYTES_MAX
+            || memchr::memchr(b'\n', &buffer[self.searched..]).is_some();
+        let before = buffer.len();
+        self.searched = before;
+        if before == 0 || !is_worth_it {
+            return Ok(None);
+        }
+        let Some(head) = take_head(buffer, to_head_request)? else { return Ok(None) };
+        self.searched = 0;
+        if head.status == StatusCode::SWITCHING_PROTOCOLS {
+            return Err(Invalid(SWITCH));
+        }
+        if head.status.is_informational() {
+            self.interim += 1;
+            self.interim_bytes += before - buffer.len();
+            if self.interim > INTERIM_MAX || self.interim_bytes > INTERIM_BYTES_MAX {
+                return Err(Invalid(TOO_MANY_INTERIM));
+            }
+        }
+        Ok(Some(head))
+    }
+}
+
+fn take_head(buffer: &mut BytesMut, to_head_request: bool) -> Result<Option<Head>, Invalid> {
     let Some(line) = Places::find(buffer)? else { return Ok(None) };
     let bytes = buffer.split_to(line.length).freeze();
     let mut framing = Framing::default();
@@ -42,14 +103,18 @@ pub(crate) fn take_head(buffer: &mut BytesMut, to_head_request: bool) -> Result<
         // A slice of the head's own bytes: values are not copied.
         let value = HeaderValue::from_maybe_shared(bytes.slice(place.value.range()))
             .map_err(|_| Invalid("a field's value has control characters"))?;
-        framing.note(&name, &value)?;
-        if forwarded::kind(&name) == Kind::HopByHop {
+        if framing.note(&name, &value)? == Note::OfThisHop || forwarded::kind(&name) == Kind::HopByHop {
             continue;
         }
-        headers.try_append(name, value).map_err(|_| Invalid("the head has too many fields"))?;
+        headers.try_append(name, value).map_err(|_| Invalid(TOO_MANY_FIELDS))?;
     }
     for name in framing.connection_names() {
         headers.remove(name);
+    }
+    if line.status.is_informational() || line.status == StatusCode::NO_CONTENT {
+        // Such a response has no body, nor may it speak of one (RFC 9110 section 8.6): whoever is next
+        // might believe it.
+        headers.remove(header::CONTENT_LENGTH);
     }
     let body = framing.body(line.status, line.is_11, to_head_request)?;
     let keep_alive = framing.keep_alive(line.is_11) && body != BodyDecoder::UNTIL_CLOSE;
@@ -96,11 +161,14 @@ impl Places {
         let config = httparse::ParserConfig::default();
         // Longer than a head may be is longer than is looked at.
         let window = &buffer[..buffer.len().min(HEAD_BYTES_MAX)];
+        if matches!(window, [b'\r' | b'\n', ..]) {
+            return Err(Invalid(EMPTY_LINE));
+        }
         let length = match config.parse_response_with_uninit_headers(&mut head, window, &mut storage) {
             Ok(httparse::Status::Complete(length)) => length,
             Ok(httparse::Status::Partial) if window.len() < HEAD_BYTES_MAX => return Ok(None),
-            Ok(httparse::Status::Partial) => return Err(Invalid("the head is too long")),
-            Err(httparse::Error::TooManyHeaders) => return Err(Invalid("the head has too many fields")),
+            Ok(httparse::Status::Partial) => return Err(Invalid(HEAD_TOO_LONG)),
+            Err(httparse::Error::TooManyHeaders) => return Err(Invalid(TOO_MANY_FIELDS)),
             Err(_) => return Err(Invalid("the head is malformed")),
         };
         let status = head.code.and_then(|code| StatusCode::from_u16(code).ok());
@@ -109,6 +177,9 @@ impl Places {
         for (place, field) in fields.iter_mut().zip(&*head.headers) {
             *place =
                 Place { name: Span::of(field.name.as_bytes(), window), value: Span::of(field.value, window) };
+        }
+        if !lines_end_well(&window[..length], fields[..count].iter().map(|place| place.name.start as usize)) {
+            return Err(Invalid(BARE_LINE_FEED));
         }
         Ok(Some(Self {
             status: status.ok_or(Invalid("the status is not one"))?,
@@ -120,57 +191,91 @@ impl Places {
     }
 }
 
+/// Whether every line of `section`, which ends with an empty one, ends with CRLF, where the parser
+/// takes a bare LF too. `starts` are those of the field lines.
+pub(super) fn lines_end_well(section: &[u8], mut starts: impl Iterator<Item = usize>) -> bool {
+    let ends_well = |end: usize| end == 0 || end >= 2 && section[end - 2] == b'\r';
+    starts.all(ends_well) && ends_well(section.len()) && ends_well(section.len().saturating_sub(2))
+}
+
 /// What the fields say of the message's end and the connection's.
 #[derive(Default)]
 struct Framing {
     length: Option<u64>,
     transfer_encoding: bool,
     chunked: bool,
-    connection: Vec<Bytes>,
+    close: bool,
+    keep_alive: bool,
+    /// The `Connection` fields that name others.
+    naming: Vec<HeaderValue>,
+}
+
+#[derive(PartialEq, Eq)]
+enum Note {
+    PassOn,
+    /// The next hop does not get this field.
+    OfThisHop,
 }
 
 impl Framing {
-    fn note(&mut self, name: &HeaderName, value: &HeaderValue) -> Result<(), Invalid> {
+    fn note(&mut self, name: &HeaderName, value: &HeaderValue) -> Result<Note, Invalid> {
         if *name == header::CONTENT_LENGTH {
-            let length = decimal(value.as_bytes()).ok_or(Invalid("Content-Length is not a number"))?;
-            if self.length.replace(length).is_some_and(|before| before != length) {
-                return Err(Invalid("two different Content-Lengths"));
+            let length = decimal(value.as_bytes()).ok_or(Invalid(NOT_A_LENGTH))?;
+            match self.length.replace(length) {
+                Some(before) if before != length => return Err(Invalid(TWO_LENGTHS)),
+                Some(_) => return Ok(Note::OfThisHop),
+                None => {}
             }
         } else if *name == header::TRANSFER_ENCODING {
             // A second coding, in a list or in a second field, is one that nobody asked for.
             self.chunked = !self.transfer_encoding && value.as_bytes().eq_ignore_ascii_case(b"chunked");
             self.transfer_encoding = true;
         } else if *name == header::CONNECTION {
-            self.connection.push(Bytes::copy_from_slice(value.as_bytes()));
+            self.note_connection(value);
         }
-        Ok(())
+        Ok(Note::PassOn)
     }
 
-    fn options(&self) -> impl Iterator<Item = &[u8]> {
-        self.connection.iter().flat_map(|value| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
+    fn note_connection(&mut self, value: &HeaderValue) {
+        let mut names_others = false;
+        for option in options(value) {
+            if option.eq_ignore_ascii_case(b"close") {
+                self.close = true;
+            } else if option.eq_ignore_ascii_case(b"keep-alive") {
+                self.keep_alive = true;
+            } else {
+                names_others = true;
+            }
+        }
+        if names_others {
+            self.naming.push(value.clone());
+        }
     }
 
     /// The fields that `Connection` takes from the next hop.
     fn connection_names(&self) -> impl Iterator<Item = HeaderName> {
-        self.options().filter_map(|name| HeaderName::from_bytes(name).ok()).filter(forwarded::may_be_named)
+        self.naming
+            .iter()
+            .flat_map(options)
+            .filter_map(|name| HeaderName::from_bytes(name).ok())
+            .filter(forwarded::may_be_named)
     }
 
     fn keep_alive(&self, is_11: bool) -> bool {
-        let says = |option: &[u8]| self.options().any(|found| found.eq_ignore_ascii_case(option));
-        if is_11 { !says(b"close") } else { says(b"keep-alive") && !says(b"close") }
+        !self.close && (is_11 || self.keep_alive)
     }
 
     /// RFC 9112 section 6.3, without its tolerance for two framings at once.
     fn body(&self, status: StatusCode, is_11: bool, to_head_request: bool) -> Result<BodyDecoder, Invalid> {
         if self.transfer_encoding {
             if self.length.is_some() {
-                return Err(Invalid("Content-Length with Transfer-Encoding"));
+                return Err(Invalid(TWO_FRAMINGS));
             }
             if !self.chunked {
-                return Err(Invalid("a Transfer-Encoding other than chunked"));
+                return Err(Invalid(NOT_CHUNKED));
             }
             if !is_11 {
-                return Err(Invalid("Transfer-Encoding in HTTP/1.0"));
+                return Err(Invalid(CHUNKED_IN_10));
             }
         }
         let empty = to_head_request
@@ -190,5 +295,9 @@ fn decimal(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    std::str::from_utf8(digits).ok()?.parse().ok()
+    std::str::from_utf8(digits).ok()?.parse().ok().filter(|length| *length <= LENGTH_BYTES_MAX)
+}
+
+fn options(connection: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    connection.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
 }

@@ -1,6 +1,7 @@
 //! A request on its way into a socket, together with a body that arrives meanwhile.
 
 use std::{
+    future::poll_fn,
     io::{self, IoSlice},
     pin::Pin,
     rc::Rc,
@@ -8,6 +9,7 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
+use http_body::Frame;
 use tokio::{
     io::AsyncWrite,
     net::tcp::OwnedWriteHalf,
@@ -15,10 +17,30 @@ use tokio::{
 };
 
 use super::request::{self, Framing};
-use crate::request_body::RequestBody;
+use crate::request_body::{BodyError, RequestBody};
+
+/// A request's body, piece by piece.
+pub(crate) trait Upload: 'static {
+    /// Why it ended early.
+    type Error;
+
+    /// The next piece, or the trailers; none at the end.
+    fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>>;
+}
+
+impl Upload for RequestBody {
+    type Error = BodyError;
+
+    fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        Self::poll_frame(self, cx)
+    }
+}
+
+/// What is left of a request that has left whole: the socket's half and the memory of the head.
+pub(super) type Sent = (OwnedWriteHalf, Vec<u8>);
 
 /// A request that is being sent.
-pub(crate) struct Sending {
+pub(crate) struct Sending<B = RequestBody> {
     write: OwnedWriteHalf,
     /// Goes out before `piece`: the head, or a chunk's size.
     before: Vec<u8>,
@@ -26,7 +48,7 @@ pub(crate) struct Sending {
     piece: Bytes,
     /// Goes out behind `piece`.
     behind: &'static [u8],
-    body: Option<Rc<RequestBody>>,
+    body: Option<Rc<B>>,
     framing: Framing,
     /// Bytes that have left.
     sent: u64,
@@ -41,14 +63,9 @@ pub(crate) enum SendFailed {
     Body,
 }
 
-impl Sending {
+impl<B: Upload> Sending<B> {
     /// Begins with `head`, which `framing` must agree with.
-    pub(super) fn new(
-        write: OwnedWriteHalf,
-        head: Vec<u8>,
-        body: Option<Rc<RequestBody>>,
-        framing: Framing,
-    ) -> Self {
+    pub(super) fn new(write: OwnedWriteHalf, head: Vec<u8>, body: Option<Rc<B>>, framing: Framing) -> Self {
         Self { write, before: head, before_sent: 0, piece: Bytes::new(), behind: b"", body, framing, sent: 0 }
     }
 
@@ -62,16 +79,18 @@ impl Sending {
         self.body.is_none() && self.is_flushed()
     }
 
-    /// The socket's half and the memory of the head, once everything has left.
-    pub(super) fn into_parts(self) -> (OwnedWriteHalf, Vec<u8>) {
+    pub(super) fn into_sent(self) -> Sent {
         (self.write, self.before)
     }
 
-    /// Sends the rest in a task of its own; the response is already on its way.
-    pub(super) fn detach(mut self) -> JoinHandle<()> {
+    /// Sends the rest in a task of its own; the response is already on its way. What it gives keeps the
+    /// socket's half open for as long as the task is held: an early end would look to the backend as if
+    /// the client had left.
+    pub(super) fn detach(mut self) -> JoinHandle<Option<Sent>> {
         spawn_local(async move {
             // Whoever cares reads the response; a body that failed says so by itself.
-            let _ = std::future::poll_fn(|cx| self.poll(cx)).await;
+            let all_left = poll_fn(|cx| self.poll(cx)).await.is_ok();
+            all_left.then(|| self.into_sent())
         })
     }
 
