@@ -32,6 +32,9 @@ const HOP_BY_HOP: [HeaderName; 8] = [
 /// Fields that `Connection` may not take from the next hop: the framing, and what the request is for.
 const KEPT: [HeaderName; 2] = [header::CONTENT_LENGTH, header::HOST];
 
+/// What else proxies say of the client; only a trusted one is believed.
+const CLAIMS: [HeaderName; 3] = [X_REAL_IP, X_FORWARDED_PORT, header::FORWARDED];
+
 /// The HTTP library's header map as the core sees it.
 pub(crate) struct Fields<'a>(pub(crate) &'a HeaderMap);
 
@@ -70,6 +73,18 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
+/// Drops from a request's trailers what a recipient that merges them into the head would be misled by:
+/// what concerns the connection, and what only the balancer may say of the client.
+pub(crate) fn strip_trailers(trailers: &mut HeaderMap) {
+    strip_hop_by_hop(trailers);
+    for name in [&X_FORWARDED_FOR, &X_FORWARDED_PROTO, &X_FORWARDED_HOST, &X_REQUEST_ID] {
+        trailers.remove(name);
+    }
+    for name in &CLAIMS {
+        trailers.remove(name);
+    }
+}
+
 /// Whether the sender said that it reads trailers.
 pub(crate) fn accepts_trailers(headers: &HeaderMap) -> bool {
     headers.get_all(header::TE).iter().any(|value| {
@@ -89,7 +104,7 @@ pub(crate) fn set_origin(headers: &mut HeaderMap, flight: &Flight) {
         headers.insert(X_FORWARDED_FOR, value);
     } else {
         headers.insert(X_FORWARDED_FOR, peer);
-        for name in [X_REAL_IP, X_FORWARDED_PORT, header::FORWARDED] {
+        for name in &CLAIMS {
             headers.remove(name);
         }
     }

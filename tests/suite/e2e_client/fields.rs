@@ -133,6 +133,33 @@ async fn connection_cannot_name_what_the_backend_needs() {
     }
 }
 
+/// A recipient may merge trailers into the head: what may not stand there may not come this way either.
+#[tokio::test]
+async fn trailers_bring_nothing_that_the_head_may_not() {
+    let (mango, stage) = setup("").await;
+    let mut client = stage.client().await;
+    let names = "X-Sum, Connection, Keep-Alive, X-Forwarded-For, X-Forwarded-Host, X-Request-ID, X-Real-IP";
+    let head = format!("PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTrailer: {names}\r\n\r\n");
+    let trailers: String = names.split(", ").map(|name| format!("{name}: 6.6.6.6\r\n")).collect();
+    client.send(format!("{head}5\r\nhello\r\n0\r\n{trailers}\r\n")).await.unwrap();
+    assert_eq!(client.response().await.unwrap().status(), 200);
+    let arrived = mango.requests().remove(0);
+    assert!(arrived.body.is_complete() && arrived.body.start == b"hello");
+    let came: Vec<_> = arrived.body.trailers.iter().map(|(name, _)| name.to_ascii_lowercase()).collect();
+    assert_eq!(came, ["x-sum"]);
+
+    let raw = format!(
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum, Connection, Keep-Alive\r\n\r\n\
+         4\r\nsaid\r\n0\r\nX-Sum: 1\r\nConnection: x\r\nKeep-Alive: 1\r\n\r\n"
+    );
+    mango.behave(Behaviour::raw(raw));
+    client.send("GET / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nConnection: TE\r\n\r\n").await.unwrap();
+    let answer = client.response().await.unwrap();
+    assert!(answer.body.is_complete() && answer.body.start == b"said");
+    let came: Vec<_> = answer.body.trailers.iter().collect();
+    assert_eq!(came, [("x-sum", "1")]);
+}
+
 /// `TE: trailers` is said anew to the backend, for itself.
 #[tokio::test]
 async fn trailers_are_asked_for_anew() {

@@ -172,6 +172,33 @@ async fn a_client_that_does_not_read_is_cut_off(#[case] more: &str) {
     assert!(cut_off);
 }
 
+/// Answers without a body are held in check as well.
+#[rstest]
+#[case::with_bodies("GET")]
+#[case::without("HEAD")]
+#[tokio::test]
+async fn a_flood_of_requests_without_reading_is_cut_off(#[case] method: &str) {
+    let (_mango, stage) = setup(SLOW_BODY).await;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(16 << 10).unwrap();
+    let mut stream = socket.connect(stage.addr()).await.unwrap();
+    let requests = format!("{method} / HTTP/1.1\r\nHost: a\r\n\r\n").repeat(1000);
+    let sent = async {
+        let mut sent = 0;
+        loop {
+            use tokio::io::AsyncWriteExt;
+            match stream.write(requests.as_bytes()).await {
+                Ok(written) => sent += written,
+                Err(_) => return sent,
+            }
+        }
+    };
+    // It takes what fits into the buffers, then an idle time; never all that there is to send.
+    let sent = tokio::time::timeout(lb_testkit::DEADLINE, sent).await.expect("is cut off");
+    assert!((sent as u64) < HELD_BYTES_MAX, "{sent}");
+    stage.log.wait_until("its end", |lines| lines.iter().any(|line| line.status == 200)).await;
+}
+
 #[tokio::test]
 async fn a_client_that_reads_slowly_gets_everything() {
     const LENGTH: u64 = 12 << 20;
