@@ -148,10 +148,8 @@ async fn trailers_bring_nothing_that_the_head_may_not() {
     let came: Vec<_> = arrived.body.trailers.iter().map(|(name, _)| name.to_ascii_lowercase()).collect();
     assert_eq!(came, ["x-sum"]);
 
-    let raw = format!(
-        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum, Connection, Keep-Alive\r\n\r\n\
-         4\r\nsaid\r\n0\r\nX-Sum: 1\r\nConnection: x\r\nKeep-Alive: 1\r\n\r\n"
-    );
+    let raw = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum, Connection, Keep-Alive\r\n\r\n\
+               4\r\nsaid\r\n0\r\nX-Sum: 1\r\nConnection: x\r\nKeep-Alive: 1\r\n\r\n";
     mango.behave(Behaviour::raw(raw));
     client.send("GET / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nConnection: TE\r\n\r\n").await.unwrap();
     let answer = client.response().await.unwrap();
