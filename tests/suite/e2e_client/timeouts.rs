@@ -44,6 +44,18 @@ async fn a_head_that_stalls_is_answered_408(#[case] part: &str, #[values(true, f
     assert_eq!(mango.requests().len(), usize::from(!first));
 }
 
+/// The head of the next request begins in the packet of the first, and does not go on.
+#[tokio::test]
+async fn a_head_that_stalls_in_a_pipeline_is_answered_408() {
+    let (mango, stage) = setup(SLOW_HEAD).await;
+    let mut client = stage.client().await;
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HT").await.unwrap();
+    assert_eq!(client.response().await.unwrap().status(), 200);
+    assert_last_answer(&mut client, Reason::RequestHeadTimeout).await;
+    assert_line(&stage.log.wait_for(2).await[1], Reason::RequestHeadTimeout);
+    assert_eq!(mango.requests().len(), 1);
+}
+
 #[tokio::test]
 async fn dripping_a_head_byte_by_byte_does_not_help() {
     let (mango, stage) = setup(SLOW_HEAD).await;
