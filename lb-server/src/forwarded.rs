@@ -32,6 +32,8 @@ const HOP_BY_HOP: [HeaderName; 8] = [
 /// Fields that `Connection` may not take from the next hop: the framing, and what the request is for.
 const KEPT: [HeaderName; 2] = [header::CONTENT_LENGTH, header::HOST];
 
+/// What the balancer itself says of the client.
+const OWN: [HeaderName; 4] = [X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST, X_REQUEST_ID];
 /// What else proxies say of the client; only a trusted one is believed.
 const CLAIMS: [HeaderName; 3] = [X_REAL_IP, X_FORWARDED_PORT, header::FORWARDED];
 
@@ -77,10 +79,8 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
 /// what concerns the connection, and what only the balancer may say of the client.
 pub(crate) fn strip_trailers(trailers: &mut HeaderMap) {
     strip_hop_by_hop(trailers);
-    for name in [&X_FORWARDED_FOR, &X_FORWARDED_PROTO, &X_FORWARDED_HOST, &X_REQUEST_ID] {
-        trailers.remove(name);
-    }
-    for name in &CLAIMS {
+    strip_lookalikes(trailers);
+    for name in OWN.iter().chain(&CLAIMS) {
         trailers.remove(name);
     }
 }
@@ -98,6 +98,7 @@ pub(crate) fn accepts_trailers(headers: &HeaderMap) -> bool {
 /// Tells the backend where the request came from. What a trusted proxy said of it stays, what anyone
 /// else said is replaced.
 pub(crate) fn set_origin(headers: &mut HeaderMap, flight: &Flight) {
+    strip_lookalikes(headers);
     let peer = flight.peer_text();
     if flight.trusted {
         let value = extended_for(headers, &peer);
@@ -127,6 +128,19 @@ pub(crate) fn set_origin(headers: &mut HeaderMap, flight: &Flight) {
         }
     }
     headers.insert(X_REQUEST_ID, flight.request_id.clone());
+}
+
+/// CGI and its heirs take `X_Forwarded_For` for `X-Forwarded-For`.
+fn strip_lookalikes(headers: &mut HeaderMap) {
+    let says_origin = |name: &str| OWN.iter().chain(&CLAIMS).any(|own| own.as_str() == name);
+    let lookalikes: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| name.as_str().contains('_') && says_origin(&name.as_str().replace('_', "-")))
+        .cloned()
+        .collect();
+    for name in lookalikes {
+        headers.remove(name);
+    }
 }
 
 fn extended_for(headers: &HeaderMap, peer: &HeaderValue) -> HeaderValue {
