@@ -19,13 +19,27 @@ pub(crate) enum Kind {
     OwnOrigin,
     /// Says the same in another way; believed of trusted peers only.
     Origin,
+    /// Would be taken for one of these by CGI and its heirs, to which `X_Forwarded_For` is
+    /// `X-Forwarded-For`.
+    Lookalike,
     /// What the request is for.
     Host,
 }
 
 /// What the field of this name is. A switch over lengths and bytes: this is asked of every field.
 pub(crate) fn kind(name: &HeaderName) -> Kind {
-    match name.as_str() {
+    match kind_named(name.as_str()) {
+        Kind::EndToEnd if is_lookalike(name.as_str()) => Kind::Lookalike,
+        kind => kind,
+    }
+}
+
+fn is_lookalike(name: &str) -> bool {
+    name.contains('_') && matches!(kind_named(&name.replace('_', "-")), Kind::OwnOrigin | Kind::Origin)
+}
+
+fn kind_named(name: &str) -> Kind {
+    match name {
         "connection"
         | "keep-alive"
         | "proxy-connection"
@@ -135,6 +149,17 @@ mod tests {
         let names = named_by_connection(&headers);
         let names: Vec<&str> = names.iter().map(HeaderName::as_str).collect();
         assert_eq!(names, ["close", "x-secret", "x-other"]);
+    }
+
+    #[test]
+    fn kinds() {
+        let kind = |name: &str| kind(&name.parse().unwrap());
+        assert_eq!(kind("X-Forwarded-For"), Kind::OwnOrigin);
+        assert_eq!(kind("x_forwarded-for"), Kind::Lookalike);
+        assert_eq!(kind("X_Real_IP"), Kind::Lookalike);
+        assert_eq!(kind("x_trace"), Kind::EndToEnd);
+        assert_eq!(kind("keep_alive"), Kind::EndToEnd);
+        assert_eq!(kind("Keep-Alive"), Kind::HopByHop);
     }
 
     #[test]

@@ -84,7 +84,7 @@ fn write_fields(out: &mut Vec<u8>, received: &Received<'_>) -> bool {
         let goes_on = match forwarded::kind(name) {
             Kind::EndToEnd => true,
             Kind::Origin => received.trusted,
-            Kind::OwnOrigin | Kind::Host => false,
+            Kind::OwnOrigin | Kind::Lookalike | Kind::Host => false,
             Kind::HopByHop => {
                 accepts_trailers |= *name == header::TE && forwarded::accepts_trailers(value);
                 false

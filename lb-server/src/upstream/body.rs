@@ -19,9 +19,10 @@ const TRAILERS_MAX: usize = 64;
 const SIZE_DIGITS_MAX: usize = 16;
 
 /// Whether a field may come behind a body (RFC 9110 section 6.5.1): none that frames, routes, judges or
-/// authenticates the message, nor one of the connection's.
+/// authenticates the message, nor one of the connection's or of those
+/// that tell where the request came from.
 pub(super) fn may_trail(name: &HeaderName) -> bool {
-    const NEVER: [HeaderName; 20] = [
+    const NEVER: [HeaderName; 18] = [
         header::AUTHORIZATION,
         header::CACHE_CONTROL,
         header::CONTENT_ENCODING,
@@ -30,8 +31,6 @@ pub(super) fn may_trail(name: &HeaderName) -> bool {
         header::CONTENT_TYPE,
         header::COOKIE,
         header::EXPECT,
-        header::FORWARDED,
-        header::HOST,
         header::IF_MATCH,
         header::IF_NONE_MATCH,
         header::IF_MODIFIED_SINCE,
@@ -43,10 +42,7 @@ pub(super) fn may_trail(name: &HeaderName) -> bool {
         header::TRAILER,
         header::WWW_AUTHENTICATE,
     ];
-    // What the balancer itself tells the backend of the client.
-    let is_ours =
-        name.as_str().starts_with("x-forwarded-") || ["x-real-ip", "x-request-id"].contains(&name.as_str());
-    !is_ours && !NEVER.contains(name) && forwarded::kind(name) != Kind::HopByHop
+    forwarded::kind(name) == Kind::EndToEnd && !NEVER.contains(name)
 }
 
 pub(super) const EXTENSIONS: &str = "a chunk's extensions are malformed or too long";

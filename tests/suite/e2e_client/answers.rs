@@ -49,6 +49,25 @@ async fn each_has_its_status_its_reason_and_its_line() {
     stage.assert_idle();
 }
 
+/// A client that sends all of its body before it reads must not lose the answer to a reset.
+#[tokio::test]
+async fn they_can_be_read_after_a_long_body() {
+    const LENGTH: u64 = 2 << 20;
+    let (_mango, stage) = setup().await;
+    for (count, path) in ["/nowhere", "/mango/no", "/none", "/mango"].into_iter().enumerate() {
+        let mut client = stage.client().await;
+        client
+            .send(format!("PUT {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {LENGTH}\r\n\r\n"))
+            .await
+            .unwrap();
+        client.send_pattern(LENGTH).await.unwrap();
+        let answer = client.response().await.unwrap_or_else(|error| panic!("{path}: {error}"));
+        assert!(matches!(answer.status(), 403 | 404 | 502 | 503), "{path}: {answer}");
+        stage.log.wait_for(count + 1).await;
+    }
+    stage.assert_idle();
+}
+
 #[rstest]
 #[case::json("application/json", true)]
 #[case::json_of_a_kind("application/problem+json", true)]
