@@ -134,7 +134,7 @@ impl<B: Upload> Call<B> {
         } else if self.cannot_send {
             Uploaded::Never
         } else {
-            Uploaded::Goes(Detached(self.sending.detach()))
+            Uploaded::Goes(Detached(Some(self.sending.detach())))
         };
         ResponseStream {
             addr: self.addr,
@@ -183,13 +183,16 @@ enum Uploaded {
     Never,
 }
 
-/// A task that ends when this is dropped.
-struct Detached(JoinHandle<Option<Sent>>);
+/// A task that ends when this is dropped, unless its outcome was asked for.
+struct Detached(Option<JoinHandle<Option<Sent>>>);
 
 impl Detached {
-    /// What the task gave, if it is over and everything has left.
+    /// What the task gave, if it is over and everything has left. A task that is not goes on: the
+    /// response is whole, but nobody said that the backend does not want the rest of the request, and
+    /// the body's own limits end it at the latest.
     fn outcome(mut self) -> Option<Sent> {
-        match Pin::new(&mut self.0).poll(&mut Context::from_waker(Waker::noop())) {
+        let task = self.0.take()?;
+        match pin!(task).poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(outcome) => outcome.ok().flatten(),
             Poll::Pending => None,
         }
@@ -198,7 +201,9 @@ impl Detached {
 
 impl Drop for Detached {
     fn drop(&mut self) {
-        self.0.abort();
+        if let Some(task) = &self.0 {
+            task.abort();
+        }
     }
 }
 
@@ -218,14 +223,14 @@ impl ResponseStream {
     /// The connection, if the next request may use it: all of this one has left, all of the response
     /// has come, and nothing else.
     pub(crate) fn into_connection(self) -> Option<Connection> {
-        if !(self.keep_alive && self.decoder.is_over() && self.buffer.is_empty()) {
-            return None;
-        }
         let (write, out) = match self.upload {
             Uploaded::Whole(sent) => sent,
             Uploaded::Goes(task) => task.outcome()?,
             Uploaded::Never => return None,
         };
+        if !(self.keep_alive && self.decoder.is_over() && self.buffer.is_empty()) {
+            return None;
+        }
         let buffer = if self.has_large_buffer { BytesMut::new() } else { self.buffer };
         Some(Connection { addr: self.addr, read: self.read, write, buffer, out, reused: true })
     }
