@@ -57,10 +57,13 @@ pub(crate) struct Connection {
 
 impl Connection {
     pub(crate) async fn open(addr: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect(addr).await?;
+        Ok(Self::over(TcpStream::connect(addr).await?, addr))
+    }
+
+    fn over(stream: TcpStream, addr: SocketAddr) -> Self {
         // Only delays small requests where it cannot be set.
         let _ = stream.set_nodelay(true);
         let (read, write) = stream.into_split();
-        Ok(Self { addr, read, write, buffer: BytesMut::new(), out: Vec::new(), reused: false })
+        Self { addr, read, write, buffer: BytesMut::new(), out: Vec::new(), reused: false }
     }
 }
