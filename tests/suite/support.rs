@@ -116,7 +116,9 @@ pub(crate) struct Setup {
 impl Setup {
     /// In front of these backends, by their names.
     pub(crate) fn over(backends: &[&Backend]) -> Self {
-        backends.iter().fold(Self::default(), |setup, backend| setup.backend(backend.name(), backend.addr(), ""))
+        backends
+            .iter()
+            .fold(Self::default(), |setup, backend| setup.backend(backend.name(), backend.addr(), ""))
     }
 
     /// Another backend; `more` is TOML such as `weight = 2`.

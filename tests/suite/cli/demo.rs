@@ -32,7 +32,8 @@ async fn shows_its_configuration_and_what_to_try() -> Tested {
             break;
         }
     }
-    for wanted in ["[pool.mango]", "health_check", "curl -H 'Host: www.mango.com'", "stop NAME", "slow 500ms"] {
+    for wanted in ["[pool.mango]", "health_check", "curl -H 'Host: www.mango.com'", "stop NAME", "slow 500ms"]
+    {
         assert!(introduction.contains(wanted), "{wanted:?} is not in\n{introduction}");
     }
     // The configuration that it shows is one.
@@ -41,7 +42,7 @@ async fn shows_its_configuration_and_what_to_try() -> Tested {
         .and_then(|(_, rest)| rest.split_once("The balancer listens"))
         .map(|(toml, _)| toml.to_owned())
         .expect("a configuration");
-    crate::support::valid(&toml);
+    assert_eq!(crate::support::valid(&toml).routes.len(), 3);
     Ok(())
 }
 

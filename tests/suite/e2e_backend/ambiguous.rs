@@ -1,6 +1,6 @@
 //! Answers whose end two readers could see in different places: refused, or visibly broken.
 
-use lb_testkit::{BodyEnd, Behaviour, End};
+use lb_testkit::{Behaviour, BodyEnd, End};
 use rstest::rstest;
 
 use crate::support::{Setup, Tested, backend};
@@ -83,12 +83,18 @@ async fn a_bad_chunk_breaks_the_body(#[case] chunks: &str, #[values("1.1", "1.0"
 #[tokio::test]
 async fn a_repeated_equal_length_is_passed_on_once_or_refused() -> Tested {
     let a = backend("a").await;
-    a.behave_next(1, Behaviour::raw("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello"));
+    a.behave_next(
+        1,
+        Behaviour::raw("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello"),
+    );
     let lb = Setup::over(&[&a]).pool("retry = { tries = 1 }").start();
     let answer = lb.get("/").await?;
     let lengths = answer.head.headers.all("content-length").count();
     match answer.status() {
-        200 => assert_eq!((lengths, answer.body.text().as_str(), answer.body.end), (1, "hello", BodyEnd::Complete)),
+        200 => assert_eq!(
+            (lengths, answer.body.text().as_str(), answer.body.end),
+            (1, "hello", BodyEnd::Complete)
+        ),
         status => assert_eq!(status, 502, "{answer}"),
     }
     Ok(())

@@ -67,7 +67,10 @@ async fn the_client_gets_a_502(#[case] behaviour: Behaviour, #[case] logged: &st
 #[case::closes_on_accept(Some(OnAccept::Close), "502 backend_reset a 1")]
 #[case::resets_on_accept(Some(OnAccept::Reset), "502 backend_reset a 1")]
 #[tokio::test]
-async fn a_backend_that_takes_no_connection(#[case] on_accept: Option<OnAccept>, #[case] logged: &str) -> Tested {
+async fn a_backend_that_takes_no_connection(
+    #[case] on_accept: Option<OnAccept>,
+    #[case] logged: &str,
+) -> Tested {
     let a = backend("a").await;
     match on_accept {
         Some(on_accept) => a.on_accept(on_accept),
@@ -119,7 +122,8 @@ async fn a_head_without_end_is_a_502() -> Tested {
 #[tokio::test]
 async fn an_answer_that_nobody_asked_for_is_not_given_to_the_next_request() -> Tested {
     let a = backend("a").await;
-    let two = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\noneHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil";
+    let two =
+        "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\noneHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil";
     a.behave_next(1, Behaviour::raw(two).end(End::Hang));
     let lb = once(&a).start();
     let mut client = lb.client().await;

@@ -3,7 +3,7 @@
 
 use std::{io::ErrorKind, time::Duration};
 
-use lb_testkit::{BodyEnd, Behaviour, End, Framing};
+use lb_testkit::{Behaviour, BodyEnd, End, Framing};
 use rstest::rstest;
 
 use crate::support::{Lb, Setup, Tested, backend};

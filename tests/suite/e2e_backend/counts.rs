@@ -36,7 +36,9 @@ async fn books_are_right(lb: &Lb) -> Tested {
 #[case::reset_in_the_body(Behaviour::pattern(10_000).framing(Framing::Chunked).cut_after(10, End::Reset))]
 #[case::hang_in_the_body(Behaviour::pattern(10_000).cut_after(10, End::Hang))]
 #[case::announced_close(Behaviour::own().end(End::Announce))]
-#[case::ambiguous(Behaviour::raw("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n"))]
+#[case::ambiguous(Behaviour::raw(
+    "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n"
+))]
 #[tokio::test]
 async fn after(#[case] behaviour: Behaviour) -> Tested {
     let [a, b] = two().await;

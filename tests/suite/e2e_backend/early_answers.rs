@@ -11,7 +11,10 @@ use crate::support::{Lb, Tested, backend};
 #[case::answer(Behaviour::reply(200, "fine").early(), 200)]
 #[case::refusal_and_close(Behaviour::reply(413, "too large").early().end(End::Announce), 413)]
 #[tokio::test]
-async fn reaches_the_client_before_the_body_is_sent(#[case] behaviour: Behaviour, #[case] status: u16) -> Tested {
+async fn reaches_the_client_before_the_body_is_sent(
+    #[case] behaviour: Behaviour,
+    #[case] status: u16,
+) -> Tested {
     let a = backend("a").await;
     a.behave(behaviour);
     let lb = Lb::over(&[&a]);

@@ -121,7 +121,8 @@ async fn a_failure_between_passes_does_nothing() -> Tested {
 async fn expects_the_statuses_that_are_listed() -> Tested {
     let a = backend("a").await;
     a.behave_for_health(Behaviour::status(404));
-    let lb = checked(&[&a], &format!("{FAST}, expect_status = [404, \"300-399\"], initial = \"down\"")).start();
+    let lb =
+        checked(&[&a], &format!("{FAST}, expect_status = [404, \"300-399\"], initial = \"down\"")).start();
     lb.changed("mango a up", 1).await;
     a.behave_for_health(Behaviour::status(200));
     lb.changed("mango a down: status 200", 1).await;

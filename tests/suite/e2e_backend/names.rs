@@ -45,7 +45,11 @@ async fn a_name_that_cannot_be_resolved_does_not_stop_the_start() -> Tested {
 async fn with_nothing_but_unresolvable_names_it_is_503() -> Tested {
     let lb = Setup::default().backend("nowhere", "nowhere.invalid:80", "").start();
     let answer = lb.get("/").await?;
-    assert_eq!((answer.status(), answer.header("x-lb-reason")), (503, Some("no_healthy_backend")), "{answer}");
+    assert_eq!(
+        (answer.status(), answer.header("x-lb-reason")),
+        (503, Some("no_healthy_backend")),
+        "{answer}"
+    );
     Ok(())
 }
 

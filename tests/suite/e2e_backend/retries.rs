@@ -92,7 +92,11 @@ async fn after_bytes_were_sent(
 #[case::post("POST", "", "503 - a 1")]
 #[case::put_with_body("PUT", "body", "503 - a 1")]
 #[tokio::test]
-async fn a_listed_status_is_tried_elsewhere(#[case] method: &str, #[case] body: &str, #[case] logged: &str) -> Tested {
+async fn a_listed_status_is_tried_elsewhere(
+    #[case] method: &str,
+    #[case] body: &str,
+    #[case] logged: &str,
+) -> Tested {
     let ([a, b], lb) = pair("retry = { on_status = [503] }").await;
     a.behave_next(1, Behaviour::status(503));
     let mut client = lb.client().await;
@@ -216,7 +220,9 @@ async fn a_body_held_back_by_expect_goes_elsewhere_whole() -> Tested {
     // `a` closes on the head, before any 100 Continue.
     a.behave_next(1, Behaviour::close().early());
     let mut client = lb.client().await;
-    client.send("PUT /x HTTP/1.1\r\nHost: mango\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n").await?;
+    client
+        .send("PUT /x HTTP/1.1\r\nHost: mango\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")
+        .await?;
     let interim = client.head().await?;
     assert_eq!(interim.map(|head| head.status()), Some(100));
     client.send("hello").await?;

@@ -22,7 +22,9 @@ async fn is_healed_without_counting(#[case] method: &str, #[case] body: &str) ->
     for round in 0..30 {
         let length = body.len();
         client
-            .send(format!("{method} /{round} HTTP/1.1\r\nHost: mango\r\nContent-Length: {length}\r\n\r\n{body}"))
+            .send(format!(
+                "{method} /{round} HTTP/1.1\r\nHost: mango\r\nContent-Length: {length}\r\n\r\n{body}"
+            ))
             .await?;
         let answer = client.response().await?;
         assert_eq!(answer.status(), 200, "round {round}: {answer}");
@@ -55,7 +57,9 @@ async fn closed_while_the_request_was_on_its_way(
     assert_eq!(client.get("/", "mango").await?.status(), 200);
     a.behave_next(1, if end == End::Close { Behaviour::close() } else { Behaviour::reset() });
     let length = body.len();
-    client.send(format!("{method} / HTTP/1.1\r\nHost: mango\r\nContent-Length: {length}\r\n\r\n{body}")).await?;
+    client
+        .send(format!("{method} / HTTP/1.1\r\nHost: mango\r\nContent-Length: {length}\r\n\r\n{body}"))
+        .await?;
     let answer = client.response().await?;
     assert_eq!(answer.status().to_string(), &logged[..3], "{answer}");
     assert_eq!(lb.lines(2).await[1].to_string(), logged);

@@ -123,7 +123,11 @@ async fn trailers_reach_the_client() -> Tested {
     let mut client = lb.client().await;
     client.send("GET / HTTP/1.1\r\nHost: mango\r\nTE: trailers\r\nConnection: TE\r\n\r\n").await?;
     let answer = client.response().await?;
-    assert_eq!((answer.body.is_complete(), answer.body.trailers.get("x-sum")), (true, Some("42")), "{answer}");
+    assert_eq!(
+        (answer.body.is_complete(), answer.body.trailers.get("x-sum")),
+        (true, Some("42")),
+        "{answer}"
+    );
     // A client that cannot take them gets the rest.
     let answer = client.get("/", "mango").await?;
     assert!(answer.body.is_complete() && answer.body.text().starts_with("This is"), "{answer}");

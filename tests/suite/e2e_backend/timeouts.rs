@@ -54,7 +54,8 @@ async fn connecting_takes_too_long() -> Tested {
 async fn connecting_takes_too_long_and_another_backend_is_there() -> Tested {
     let full = Full::new()?;
     let a = backend("a").await;
-    let lb = Setup::over(&[&a]).backend("full", full.addr, "").pool("timeouts = { connect = \"50ms\" }").start();
+    let lb =
+        Setup::over(&[&a]).backend("full", full.addr, "").pool("timeouts = { connect = \"50ms\" }").start();
     for _ in 0..2 {
         let mut client = lb.client().await;
         client.send("POST / HTTP/1.1\r\nHost: mango\r\nContent-Length: 5\r\n\r\nhello").await?;
@@ -83,7 +84,11 @@ async fn the_head_takes_too_long(#[case] hang: fn(&Backend)) -> Tested {
     let began = Instant::now();
     let mut client = lb.client().await;
     let answer = client.get("/", "mango").await?;
-    assert_eq!((answer.status(), answer.header("x-lb-reason")), (504, Some("response_head_timeout")), "{answer}");
+    assert_eq!(
+        (answer.status(), answer.header("x-lb-reason")),
+        (504, Some("response_head_timeout")),
+        "{answer}"
+    );
     assert!(began.elapsed() >= Duration::from_millis(150));
     assert_eq!(lb.line().await, "504 response_head_timeout a 1");
     a.wait_for_connections(|connections| connections.open == 0).await?;
@@ -116,7 +121,8 @@ async fn a_slow_upload_is_not_the_backends_fault() -> Tested {
 async fn a_slow_body_that_moves_is_passed_on() -> Tested {
     let a = backend("a").await;
     a.behave(Behaviour::pattern(8).paced(1, Duration::from_millis(100)));
-    let lb = Setup::over(&[&a]).pool("timeouts = { response_head = \"300ms\", body_idle = \"300ms\" }").start();
+    let lb =
+        Setup::over(&[&a]).pool("timeouts = { response_head = \"300ms\", body_idle = \"300ms\" }").start();
     let answer = lb.get("/").await?;
     assert!(answer.body.is_complete() && answer.body.length_bytes == 8, "{answer}");
     Ok(())

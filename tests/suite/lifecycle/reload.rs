@@ -168,7 +168,9 @@ async fn a_kept_listener_gets_its_new_settings() -> Tested {
     let mut client = lb.client().await;
     client.send(post).await?;
     assert_eq!(client.response().await?.status(), 200);
-    lb.reload(&Setup::over(&[&a]).listener("limits = { body = \"4B\" }").toml()).await.expect("a good configuration");
+    lb.reload(&Setup::over(&[&a]).listener("limits = { body = \"4B\" }").toml())
+        .await
+        .expect("a good configuration");
     let mut client = lb.client().await;
     client.send(post).await?;
     assert_eq!(client.response().await?.status(), 413);

@@ -51,7 +51,8 @@ async fn finishes_what_is_in_flight(#[case] signal: Signal) -> Tested {
 async fn cuts_off_what_takes_too_long(#[case] time: &str, #[case] second: Option<Signal>) -> Tested {
     let a = backend("a").await;
     a.behave(Behaviour::hang());
-    let (mut lb, addr) = Process::run(&Setup::over(&[&a]).top(&format!("shutdown_timeout = \"{time}\"")).toml()).await;
+    let (mut lb, addr) =
+        Process::run(&Setup::over(&[&a]).top(&format!("shutdown_timeout = \"{time}\"")).toml()).await;
     let mut client = RawClient::connect(addr).await?;
     client.send("GET / HTTP/1.1\r\nHost: mango\r\n\r\n").await?;
     a.wait_for_requests(1).await?;
@@ -87,7 +88,10 @@ async fn hup_reloads_the_file() -> Tested {
 #[case::not_toml("[[listener\n", "lb.toml:1:")]
 #[case::not_valid("[[listener]]\nbind = \"nowhere\"\n", "listener[0].bind")]
 #[tokio::test]
-async fn hup_with_a_broken_file_keeps_the_old_configuration(#[case] broken: &str, #[case] told: &str) -> Tested {
+async fn hup_with_a_broken_file_keeps_the_old_configuration(
+    #[case] broken: &str,
+    #[case] told: &str,
+) -> Tested {
     let [a, b] = two().await;
     let (mut lb, addr) = Process::run(&Setup::over(&[&a]).toml()).await;
     let mut client = RawClient::connect(addr).await?;
