@@ -32,6 +32,11 @@ const HOP_BY_HOP: [HeaderName; 8] = [
 /// Fields that `Connection` may not take from the next hop: the framing, and what the request is for.
 const KEPT: [HeaderName; 2] = [header::CONTENT_LENGTH, header::HOST];
 
+/// What the balancer itself says of the client.
+const OWN: [HeaderName; 4] = [X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST, X_REQUEST_ID];
+/// What else proxies say of the client; only a trusted one is believed.
+const CLAIMS: [HeaderName; 3] = [X_REAL_IP, X_FORWARDED_PORT, header::FORWARDED];
+
 /// The HTTP library's header map as the core sees it.
 pub(crate) struct Fields<'a>(pub(crate) &'a HeaderMap);
 
@@ -70,6 +75,16 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
+/// Drops from a request's trailers what a recipient that merges them into the head would be misled by:
+/// what concerns the connection, and what only the balancer may say of the client.
+pub(crate) fn strip_trailers(trailers: &mut HeaderMap) {
+    strip_hop_by_hop(trailers);
+    strip_lookalikes(trailers);
+    for name in OWN.iter().chain(&CLAIMS) {
+        trailers.remove(name);
+    }
+}
+
 /// Whether the sender said that it reads trailers.
 pub(crate) fn accepts_trailers(headers: &HeaderMap) -> bool {
     headers.get_all(header::TE).iter().any(|value| {
@@ -83,13 +98,14 @@ pub(crate) fn accepts_trailers(headers: &HeaderMap) -> bool {
 /// Tells the backend where the request came from. What a trusted proxy said of it stays, what anyone
 /// else said is replaced.
 pub(crate) fn set_origin(headers: &mut HeaderMap, flight: &Flight) {
+    strip_lookalikes(headers);
     let peer = flight.peer_text();
     if flight.trusted {
         let value = extended_for(headers, &peer);
         headers.insert(X_FORWARDED_FOR, value);
     } else {
         headers.insert(X_FORWARDED_FOR, peer);
-        for name in [X_REAL_IP, X_FORWARDED_PORT, header::FORWARDED] {
+        for name in &CLAIMS {
             headers.remove(name);
         }
     }
@@ -112,6 +128,19 @@ pub(crate) fn set_origin(headers: &mut HeaderMap, flight: &Flight) {
         }
     }
     headers.insert(X_REQUEST_ID, flight.request_id.clone());
+}
+
+/// CGI and its heirs take `X_Forwarded_For` for `X-Forwarded-For`.
+fn strip_lookalikes(headers: &mut HeaderMap) {
+    let says_origin = |name: &str| OWN.iter().chain(&CLAIMS).any(|own| own.as_str() == name);
+    let lookalikes: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| name.as_str().contains('_') && says_origin(&name.as_str().replace('_', "-")))
+        .cloned()
+        .collect();
+    for name in lookalikes {
+        headers.remove(name);
+    }
 }
 
 fn extended_for(headers: &HeaderMap, peer: &HeaderValue) -> HeaderValue {

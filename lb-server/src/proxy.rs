@@ -77,6 +77,10 @@ async fn journey(
     outgoing.take_headers(flight, route, parts.headers);
     if !body.is_end_stream() {
         let expects = expects_continue(&outgoing.headers);
+        if body.size_hint().exact().is_none() {
+            // Said aloud, as hyper would leave out the body of a GET or HEAD otherwise.
+            outgoing.headers.insert(header::TRANSFER_ENCODING, http::HeaderValue::from_static("chunked"));
+        }
         flight.body = Some(RequestBody::new(&flight.front, body, expects, flight.started));
     }
     begin_exchange(flight, route, &outgoing.method)?;

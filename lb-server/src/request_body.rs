@@ -15,7 +15,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use lb_core::{reason::Reason, time::Instant};
 
-use crate::{clock::Clock, front::Front, timer::Timer};
+use crate::{clock::Clock, forwarded, front::Front, timer::Timer};
 
 /// How long a body is held back for a backend that does not answer `Expect: 100-continue`.
 const CONTINUE_WAIT: Duration = Duration::from_secs(1);
@@ -150,7 +150,7 @@ impl RequestBody {
         &self,
         frame: Option<Result<Frame<Bytes>, hyper::Error>>,
     ) -> Option<Result<Frame<Bytes>, BodyError>> {
-        let frame = match frame {
+        let mut frame = match frame {
             None => {
                 self.ended.set(true);
                 return None;
@@ -162,6 +162,9 @@ impl RequestBody {
             }
         };
         self.consumed.set(true);
+        if let Some(trailers) = frame.trailers_mut() {
+            forwarded::strip_trailers(trailers);
+        }
         if let Some(data) = frame.data_ref() {
             self.bytes.set(self.bytes.get() + data.len() as u64);
             if self.bytes.get() > self.bytes_max {

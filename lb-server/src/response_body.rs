@@ -12,7 +12,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use lb_core::reason::Reason;
 
-use crate::flight::Flight;
+use crate::{flight::Flight, forwarded};
 
 /// The body of an answer.
 pub(crate) struct ResponseBody {
@@ -108,7 +108,10 @@ impl Body for ResponseBody {
                 tracing::debug!(%error, "response broke off");
                 Poll::Ready(Some(Err(this.broken(Reason::ResponseTruncated))))
             }
-            Some(Ok(frame)) => {
+            Some(Ok(mut frame)) => {
+                if let Some(trailers) = frame.trailers_mut() {
+                    forwarded::strip_hop_by_hop(trailers);
+                }
                 if let (Some(data), Some(flight)) = (frame.data_ref(), &mut this.flight) {
                     flight.response_bytes += data.len() as u64;
                 }

@@ -59,8 +59,7 @@ impl Read for FrontIo {
             let mut buffer = ReadBuf::uninit(unsafe { cursor.as_mut() });
             ready!(Pin::new(&mut *front.stream.borrow_mut()).poll_read(cx, &mut buffer))?;
             if buffer.filled().is_empty() {
-                front.eof.set(true);
-                front.gone_check.set(None); // the next one begins with a probe
+                front.ended();
                 0
             } else {
                 front.scan(buffer.filled())

@@ -7,6 +7,7 @@ use std::{
     cell::{Cell, RefCell},
     future::poll_fn,
     io::{ErrorKind, Result},
+    mem::MaybeUninit,
     net::SocketAddr,
     pin::{Pin, pin},
     rc::Rc,
@@ -399,12 +400,26 @@ impl Front {
         probes
     }
 
+    /// The client will send nothing more.
+    fn ended(&self) {
+        self.eof.set(true);
+        self.gone_check.set(None); // the next one begins with a probe
+    }
+
+    /// Whether the stream has ended and hyper did not ask for more, so that nobody saw it.
+    fn ends_unread(&self) -> bool {
+        let mut byte = [MaybeUninit::uninit()];
+        matches!(socket2::SockRef::from(&*self.stream.borrow()).peek(&mut byte), Ok(0))
+    }
+
     /// Acts on the timer that `arm` set.
     fn check_time(&self, cx: &mut Context<'_>) {
         if self.timer.poll_fired(cx).is_pending() {
             return;
         }
         self.timer.clear();
+        // A timer forgets its waker when it fires; this one is about to be armed again.
+        let _ = self.timer.poll_fired(cx);
         let now = self.worker.clock.now();
         if self.blocked_since.get().is_some() {
             // The client has not taken a byte for too long.
@@ -419,6 +434,8 @@ impl Front {
                 let Some((_, pause)) = self.gone_check.get() else { return };
                 if matches!(self.stream.borrow().take_error(), Ok(Some(_)) | Err(_)) {
                     self.left.set(true);
+                } else if !self.eof.get() && self.ends_unread() {
+                    self.ended();
                 } else {
                     let pause = (pause * 2).min(GONE_CHECK_MAX);
                     self.gone_check.set(Some((now + pause, pause)));

@@ -1,6 +1,6 @@
 //! `Expect: 100-continue` and interim responses.
 
-use lb_testkit::{Backend, Behaviour, End, OnAccept};
+use lb_testkit::{Backend, Behaviour, End, OnAccept, Port, RawClient};
 use lb_tests::{Setup, Stage};
 use rstest::rstest;
 
@@ -63,23 +63,43 @@ async fn the_backend_answers_at_once(#[case] status: u16) {
     assert_eq!(mango.requests().len(), 1);
 }
 
-/// RFC 9110, 10.1.1: a client that waits for nothing is not kept waiting for ever.
+/// RFC 9110, 10.1.1: nobody waits for ever for a 100 that does not come.
 #[tokio::test]
 async fn a_backend_that_ignores_it_gets_the_body_after_a_while() {
-    let (mango, stage) = setup().await;
-    // Reads head and body without a word, then answers.
-    let silent = Backend::text("said").start().await.unwrap();
-    drop(silent);
-    mango.behave(Behaviour::raw("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").interim(""));
+    let port = Port::free().unwrap();
+    let listener = port.listen().unwrap();
+    let backend = tokio::spawn(async move {
+        let mut from_balancer = RawClient::over(listener.accept().await.unwrap().0);
+        let head = from_balancer.head().await.unwrap().unwrap();
+        // Not a word until the whole body is there.
+        let body = from_balancer.body(&head, "").await.unwrap();
+        from_balancer.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.unwrap();
+        (head, body, from_balancer)
+    });
+    let mango = Backend::mango().start().await.unwrap();
+    let toml = Setup::new(&[&mango]).toml().replace(&mango.addr().to_string(), &port.addr().to_string());
+    let stage = Stage::start(&toml);
     let mut client = stage.client().await;
     client.send(EXPECTING).await.unwrap();
-    let interim = client.head().await.unwrap().unwrap();
-    assert_eq!(interim.status(), 100);
+    assert_eq!(client.head().await.unwrap().unwrap().status(), 100);
     client.send("hello").await.unwrap();
     assert_eq!(client.response().await.unwrap().body.text(), "ok");
-    assert_eq!(mango.requests()[0].body.start, b"hello");
+    let (head, body, _connection) = backend.await.unwrap();
+    assert_eq!((head.headers.get("expect"), body.start.as_slice()), (Some("100-continue"), &b"hello"[..]));
     stage.log.wait_for(1).await;
     stage.assert_idle();
+}
+
+/// HTTP/1.0 knows no 100, so that such a client waits for none.
+#[tokio::test]
+async fn an_old_client_gets_no_100() {
+    let (mango, stage) = setup().await;
+    let mut client = stage.client().await;
+    client.send(EXPECTING.replace("HTTP/1.1", "HTTP/1.0")).await.unwrap();
+    client.send("hello").await.unwrap();
+    let answer = client.response().await.unwrap();
+    assert_eq!((answer.status(), answer.interim.len()), (200, 0));
+    assert_eq!(mango.requests()[0].body.start, b"hello");
 }
 
 /// The client need not wait for it either.

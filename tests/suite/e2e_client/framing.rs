@@ -1,8 +1,8 @@
 //! What is malformed or ambiguous is answered with 400 and a closed connection, and never reaches a
 //! backend.
 
-use lb_core::reason::Reason;
-use lb_testkit::{Backend, BodyEnd, RawClient, Response};
+use lb_core::{prng::Prng, reason::Reason};
+use lb_testkit::{Backend, BodyEnd, RawClient, Recorded, Response};
 use lb_tests::{Line, Setup, Stage};
 
 /// What a smuggler wants to be read as a request of its own.
@@ -306,6 +306,66 @@ async fn a_head_that_ends_early_is_no_request() {
         assert!(came.is_empty() || came.starts_with(b"HTTP/1.1 400 "), "{head:?}: {}", shown(&came));
     }
     assert_nothing_arrived(&stage, &mango).await;
+}
+
+const GOODS: [&str; 4] = [
+    GOOD,
+    "PUT /good HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nGET /",
+    "POST /good HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nGET /\r\n0\r\n\r\n",
+    "HEAD /good HTTP/1.1\r\nHost: a\r\n\r\n",
+];
+
+/// Good requests, one bad one, and what a smuggler adds, cut into pieces anywhere: each good one is
+/// answered, then comes one 400 and the end, and nothing else reaches the backend whole.
+#[tokio::test]
+async fn streams_cut_anywhere_are_read_alike() {
+    let (mango, stage) = setup().await;
+    let mut prng = Prng::new(0xe1);
+    let mut draw = |below: usize| usize::try_from(prng.next_u64() % below as u64).unwrap();
+    for round in 0..400 {
+        mango.forget_requests();
+        let before = stage.log.lines().len();
+        let goods: Vec<&str> = (0..draw(4)).map(|_| GOODS[draw(GOODS.len())]).collect();
+        let mut stream = goods.concat().into_bytes();
+        if draw(2) == 0 {
+            stream.extend_from_slice(HEADS[draw(HEADS.len())].0);
+        } else {
+            stream.extend_from_slice(CHUNKED.as_bytes());
+            stream.extend_from_slice(CHUNKS[draw(CHUNKS.len())]);
+        }
+        stream.extend_from_slice(SMUGGLED);
+        let what = format!("round {round}: {}", shown(&stream));
+        let mut client = stage.client().await;
+        let mut rest = stream.as_slice();
+        while !rest.is_empty() {
+            let (piece, next) = rest.split_at(1 + draw(rest.len().min(120)));
+            if client.send(piece).await.is_err() {
+                break; // refused already
+            }
+            for _ in 0..draw(3) {
+                tokio::task::yield_now().await;
+            }
+            rest = next;
+        }
+        for good in &goods {
+            let method = good.split(' ').next().unwrap();
+            let answer = client.response_to(method).await.unwrap_or_else(|error| panic!("{what}: {error}"));
+            assert_eq!(answer.status(), 200, "{what}");
+        }
+        let answer = client.response().await.unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert_eq!((answer.status(), answer.header("connection")), (400, Some("close")), "{what}");
+        assert_eq!(client.closed().await.unwrap(), b"", "{what}");
+        let lines = stage.log.wait_for(before + goods.len() + 1).await;
+        let statuses: Vec<_> = lines[before..].iter().map(|line| line.status).collect();
+        assert_eq!(statuses, [vec![200; goods.len()], vec![400]].concat(), "{what}");
+        stage.assert_idle();
+        let settled = |all: &[&Recorded]| all.iter().all(|r| r.body.is_complete() || r.abandoned);
+        let arrived = mango.wait_until("the bodies' ends", settled).await.unwrap();
+        let whole = arrived.iter().filter(|request| request.body.is_complete());
+        assert_eq!(whole.clone().count(), goods.len(), "{what}: {arrived:?}");
+        assert!(whole.into_iter().all(|request| request.path() == "/good"), "{what}");
+        assert!(arrived.iter().all(|request| request.path() != "/smuggled"), "{what}");
+    }
 }
 
 /// What looks odd and is allowed.

@@ -136,6 +136,21 @@ async fn leaving_within_an_upload_frees_the_backend(
     assert!(!mango.requests()[0].body.is_complete());
 }
 
+/// Its body is held back, so that nobody reads from it.
+#[rstest]
+#[tokio::test]
+async fn leaving_while_a_100_is_awaited_frees_the_backend(#[values(true, false)] by_reset: bool) {
+    let (mango, stage) = setup().await;
+    mango.behave(Behaviour::hang().early());
+    let mut client = stage.client().await;
+    let head = "PUT / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
+    client.send(head).await.unwrap();
+    mango.wait_for_requests(1).await.unwrap();
+    leave(client, by_reset).await;
+    assert_freed(&stage, &mango).await;
+    assert_eq!(mango.requests()[0].body.length_bytes, 0);
+}
+
 /// Nothing is read from a client whose bytes the backend does not take; that it is gone shows all the
 /// same.
 #[tokio::test]
@@ -184,14 +199,15 @@ async fn leaving_within_an_answer_that_stalls_frees_the_backend() {
 }
 
 /// That the next request is there already must not hide that the client is gone.
+#[rstest]
 #[tokio::test]
-async fn leaving_with_a_request_in_the_queue_frees_the_backend() {
+async fn leaving_with_a_request_in_the_queue_frees_the_backend(#[values(true, false)] by_reset: bool) {
     let (mango, stage) = setup().await;
     mango.behave(Behaviour::hang());
     let mut client = stage.client().await;
     client.send(GET.repeat(2)).await.unwrap();
     mango.wait_for_requests(1).await.unwrap();
-    client.reset();
+    leave(client, by_reset).await;
     assert_freed(&stage, &mango).await;
     assert_eq!(mango.requests().len(), 1);
 }

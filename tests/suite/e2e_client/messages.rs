@@ -156,6 +156,29 @@ async fn any_other_method_is_forwarded() {
     assert!(mango.requests().iter().all(|request| request.header("transfer-encoding").is_none()));
 }
 
+/// With any method a body is a body, and none is none.
+#[rstest]
+#[case::empty("POST", "Content-Length: 0\r\n\r\n", b"")]
+#[case::empty_chunks("POST", "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", b"")]
+#[case::with_get("GET", "Content-Length: 5\r\n\r\nhello", b"hello")]
+#[case::with_head("HEAD", "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", b"hello")]
+#[case::with_delete("DELETE", "Content-Length: 5\r\n\r\nhello", b"hello")]
+#[tokio::test]
+async fn bodies_keep_their_framing(#[case] method: &str, #[case] rest: &str, #[case] body: &[u8]) {
+    let (mango, stage) = setup().await;
+    let mut client = stage.client().await;
+    for count in 0..2 {
+        client.send(format!("{method} / HTTP/1.1\r\nHost: a\r\n{rest}")).await.unwrap();
+        assert_eq!(client.response_to(method).await.unwrap().status(), 200);
+        let arrived = mango.wait_until("the body", |all| all[count].body.is_complete()).await.unwrap();
+        let arrived = &arrived[count];
+        assert!(arrived.body.start == body, "{arrived}");
+        let framing = ["content-length", "transfer-encoding"].map(|name| arrived.header(name).is_some());
+        assert!(framing == [rest.starts_with("Content"), rest.starts_with("Transfer")], "{arrived:?}");
+    }
+    assert_eq!(mango.connections().total, 1);
+}
+
 #[rstest]
 #[case::plain("http://www.mango.com/a/b?c=d", "other", "/a/b?c=d", "www.mango.com")]
 #[case::with_port("http://www.mango.com:8080/a", "other", "/a", "www.mango.com:8080")]

@@ -1,11 +1,16 @@
 //! What the balancer promises to its clients.
 
+mod answers;
 mod continues;
+mod edits;
+mod fields;
+mod firewall;
 mod framing;
 mod leaving;
 mod limits;
 mod messages;
 mod pipelining;
+mod rate_limit;
 mod timeouts;
 
 use lb_core::reason::Reason;

@@ -44,6 +44,18 @@ async fn a_head_that_stalls_is_answered_408(#[case] part: &str, #[values(true, f
     assert_eq!(mango.requests().len(), usize::from(!first));
 }
 
+/// The head of the next request begins in the packet of the first, and does not go on.
+#[tokio::test]
+async fn a_head_that_stalls_in_a_pipeline_is_answered_408() {
+    let (mango, stage) = setup(SLOW_HEAD).await;
+    let mut client = stage.client().await;
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HT").await.unwrap();
+    assert_eq!(client.response().await.unwrap().status(), 200);
+    assert_last_answer(&mut client, Reason::RequestHeadTimeout).await;
+    assert_line(&stage.log.wait_for(2).await[1], Reason::RequestHeadTimeout);
+    assert_eq!(mango.requests().len(), 1);
+}
+
 #[tokio::test]
 async fn dripping_a_head_byte_by_byte_does_not_help() {
     let (mango, stage) = setup(SLOW_HEAD).await;
@@ -170,6 +182,35 @@ async fn a_client_that_does_not_read_is_cut_off(#[case] more: &str) {
         _ => true, // the reset overtook it
     };
     assert!(cut_off);
+}
+
+/// Answers without a body are held in check as well.
+#[rstest]
+#[case::with_bodies("GET")]
+#[case::without("HEAD")]
+#[tokio::test]
+async fn a_flood_of_requests_without_reading_is_cut_off(#[case] method: &str) {
+    let (mango, stage) = setup(SLOW_BODY).await;
+    // Long heads fill the buffers soon.
+    mango.behave(Behaviour::own().header("X-Filler", &"x".repeat(8000)));
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(16 << 10).unwrap();
+    let mut stream = socket.connect(stage.addr()).await.unwrap();
+    let requests = format!("{method} / HTTP/1.1\r\nHost: a\r\n\r\n").repeat(1000);
+    let sent = async {
+        let mut sent = 0;
+        loop {
+            use tokio::io::AsyncWriteExt;
+            match stream.write(requests.as_bytes()).await {
+                Ok(written) => sent += written,
+                Err(_) => return sent,
+            }
+        }
+    };
+    // It takes what fits into the buffers, then an idle time; never all that there is to send.
+    let sent = tokio::time::timeout(lb_testkit::DEADLINE, sent).await.expect("is cut off");
+    assert!((sent as u64) < HELD_BYTES_MAX, "{sent}");
+    stage.log.wait_until("its end", |lines| lines.iter().any(|line| line.status == 200)).await;
 }
 
 #[tokio::test]
