@@ -5,11 +5,13 @@ use core::fmt;
 
 use crate::limits::PATH_BYTES_MAX;
 
+#[cfg(test)]
+pub(crate) mod backend;
 mod readings;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use readings::{Doubt, Readings, doubt};
+pub(crate) use readings::{Certain, Doubt, Reading, doubt};
 
 /// Why a path is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,9 +126,9 @@ fn unescape(path: &[u8]) -> Result<Vec<u8>, PathError> {
         if byte == b'%' {
             let (value, _) = escape(&path[at..])?;
             if is_unreserved(value) {
-                out.push(value)
+                out.push(value);
             } else {
-                push_escaped(&mut out, value)
+                push_escaped(&mut out, value);
             }
             at += 3;
         } else {

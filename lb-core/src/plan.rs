@@ -7,7 +7,7 @@ use crate::{
     firewall::{Firewall, FirewallList, Judged},
     hash::hash,
     host,
-    path::{self, Doubt, Readings},
+    path::{self, Certain, Doubt, Reading},
     reason::Reason,
     request::RequestView,
     rewrite::RequestRewrite,
@@ -132,8 +132,8 @@ impl Plan {
         let Some((host, path)) = normalise(view, recorder) else {
             return refuse(Reason::MalformedRequest, None);
         };
-        let readings = self.readings(&path);
-        let judged = Judged { view, path: &path, readings: readings.as_ref() };
+        let reading = self.reading(&path);
+        let judged = Judged { view, path: &path, reading: reading.as_ref() };
         if let Some(Err(list)) = self.firewall.as_ref().map(|firewall| firewall.judge(&judged)) {
             recorder.event(Event::Refused { route: None, list });
             return refuse(Reason::FirewallGlobal, None);
@@ -149,7 +149,7 @@ impl Plan {
             recorder.event(Event::Refused { route: Some(route), list });
             return refuse(Reason::FirewallRoute, Some(route));
         }
-        if readings.is_some_and(|readings| readings.dots) {
+        if reading.is_some_and(|reading| reading.dots) {
             recorder.event(Event::HiddenDots);
             return refuse(Reason::MalformedRequest, Some(route));
         }
@@ -158,10 +158,10 @@ impl Plan {
 
     /// How else the path may be read, if that matters: rules are to hold for it, or it hides dot
     /// segments, which only [`Doubt::Structure`] can do.
-    fn readings(&self, path: &str) -> Option<Readings> {
-        let judges = self.firewall.is_some() || self.loose_index.is_some();
+    fn reading(&self, path: &str) -> Option<Reading> {
+        let judges = self.loose_index.is_some() || self.firewall.as_ref().is_some_and(Firewall::judges_paths);
         let least = if judges { Doubt::Characters } else { Doubt::Structure };
-        (path::doubt(path) >= least).then(|| Readings::of(path))
+        (path::doubt(path) >= least).then(|| Reading::of(path))
     }
 
     fn find(
@@ -187,9 +187,14 @@ impl Plan {
             None => Ok(()),
         };
         judge(route)?;
-        let (Some(index), Some(readings)) = (&self.loose_index, judged.readings) else { return Ok(()) };
-        let others = readings.paths.iter().filter_map(|path| self.find(index, host, path, judged.view));
-        others.filter(|&id| id != route).try_for_each(judge)
+        let (Some(index), Some(reading)) = (&self.loose_index, judged.reading) else { return Ok(()) };
+        match reading.certain() {
+            Certain::All(path) => self.find(index, host, path, judged.view).map_or(Ok(()), judge),
+            Certain::Beginning(path) => {
+                let matching = |id: &RouteId| self.route(*id).conditions.mismatch(judged.view).is_none();
+                index.compatible(host, path).filter(matching).try_for_each(judge)
+            }
+        }
     }
 
     fn record_routes<R: Recorder>(

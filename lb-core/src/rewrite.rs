@@ -152,9 +152,9 @@ impl PathRewrite {
         let mut out = String::with_capacity(add.len() + path.len() + 16);
         out.push_str(add);
         if replaces {
-            replace_segments(path, replace, &mut out)
+            replace_segments(path, replace, &mut out);
         } else {
-            out.push_str(path)
+            out.push_str(path);
         }
         Cow::Owned(out)
     }

@@ -76,7 +76,7 @@ impl Snapshot {
             })
             .collect();
         let limiter = previous.map_or_else(
-            || Arc::new(Mutex::new(Limiter::new(limits::RATE_LIMIT_KEYS_MAX))),
+            || Arc::new(Mutex::new(Limiter::with_seed(limits::RATE_LIMIT_KEYS_MAX, prng.next_u64()))),
             |previous| Arc::clone(&previous.limiter),
         );
         Self { plan, pools, routes, limiter }

@@ -205,3 +205,115 @@ impl Drop for Timer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::BTreeMap,
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
+        task::Wake,
+    };
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn at(tick: u64) -> Instant {
+        Instant::from_nanos(tick * TICK_NANOS)
+    }
+
+    fn fired(timer: &Timer) -> bool {
+        timer.poll_fired(&mut Context::from_waker(Waker::noop())).is_ready()
+    }
+
+    #[test]
+    fn a_deadline_fires_at_its_tick_and_wakes() {
+        let wheel = Wheel::new(Clock::start());
+        let timer = wheel.timer();
+        timer.set(Instant::from_nanos(5 * TICK_NANOS - 1));
+        let woken = Arc::new(Woken::default());
+        assert!(timer.poll_fired(&mut Context::from_waker(&Arc::clone(&woken).into())).is_pending());
+        assert_eq!(wheel.inner.borrow_mut().advance(4), 5);
+        assert_eq!(woken.0.load(Ordering::Relaxed), 0);
+        assert_eq!(wheel.inner.borrow_mut().advance(5), NEVER);
+        assert_eq!(woken.0.load(Ordering::Relaxed), 1);
+        assert!(fired(&timer));
+        timer.set(at(9));
+        assert!(!fired(&timer), "set again, it waits again");
+    }
+
+    #[test]
+    fn a_deadline_beyond_a_turn_of_the_wheel_waits_for_its_time() {
+        let wheel = Wheel::new(Clock::start());
+        let timer = wheel.timer();
+        timer.set(at(3 * SLOTS));
+        for tick in 1..3 * SLOTS {
+            wheel.inner.borrow_mut().advance(tick);
+            assert!(!fired(&timer), "tick {tick}");
+        }
+        wheel.inner.borrow_mut().advance(3 * SLOTS);
+        assert!(fired(&timer));
+    }
+
+    #[test]
+    fn a_dropped_timer_leaves_nothing_behind() {
+        let wheel = Wheel::new(Clock::start());
+        for due in [3, 2 * SLOTS, 7] {
+            let timer = wheel.timer();
+            timer.set(at(due));
+        }
+        drop(wheel.timer());
+        wheel.inner.borrow_mut().advance(4 * SLOTS);
+        let inner = wheel.inner.borrow();
+        assert!(inner.entries.is_empty() && inner.slots.iter().all(Vec::is_empty));
+    }
+
+    proptest! {
+        /// The oracle is a map from timer to deadline, looked through at every step.
+        #[test]
+        fn the_wheel_is_a_map_of_deadlines(
+            steps in prop::collection::vec((0..6usize, 0..4u8, 0..3000u64), 1..200),
+        ) {
+            let wheel = Wheel::new(Clock::start());
+            let mut timers: Vec<Timer> = (0..6).map(|_| wheel.timer()).collect();
+            let mut expected: BTreeMap<usize, u64> = BTreeMap::new();
+            let mut now = wheel.inner.borrow().handled;
+            for (index, action, value) in steps {
+                match action {
+                    0 | 1 => {
+                        timers[index].set(at(now + value));
+                        expected.insert(index, now + value);
+                    }
+                    2 if value % 3 == 0 => {
+                        timers[index] = wheel.timer();
+                        expected.remove(&index);
+                    }
+                    2 => {
+                        timers[index].clear();
+                        expected.remove(&index);
+                    }
+                    _ => {
+                        now += 1 + value % 700;
+                        wheel.inner.borrow_mut().advance(now);
+                        for (index, timer) in timers.iter().enumerate() {
+                            let due = expected.get(&index).is_some_and(|due| *due <= now);
+                            prop_assert_eq!(fired(timer), due, "timer {} at {}", index, now);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

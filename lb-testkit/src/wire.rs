@@ -83,7 +83,7 @@ impl Wire {
             }
         }
         // As much is buffered as may be: the peer's leaving can no longer be seen.
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     /// The next head; none at an end of the stream before its first byte. May be cancelled.
@@ -111,7 +111,7 @@ impl Wire {
         let end = match extent {
             Extent::Length(length) => self.exactly(length, update).await.map(|()| BodyEnd::Complete),
             Extent::Chunked => self.chunks(update).await,
-            Extent::UntilClose => self.to_end(update).await,
+            Extent::UntilClose => self.until_closed(update).await,
         };
         update(Event::End(end.unwrap_or(BodyEnd::Truncated)));
     }
@@ -154,7 +154,7 @@ impl Wire {
         }
     }
 
-    async fn to_end(&mut self, update: &mut impl FnMut(Event<'_>)) -> io::Result<BodyEnd> {
+    async fn until_closed(&mut self, update: &mut impl FnMut(Event<'_>)) -> io::Result<BodyEnd> {
         loop {
             let length = self.buffer.len() as u64;
             self.exactly(length, update).await?;

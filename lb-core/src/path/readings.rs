@@ -38,46 +38,65 @@ pub(crate) fn doubt(path: &str) -> Doubt {
     doubt
 }
 
-/// The loosest readings of a path: decoded until nothing is left to decode, cut at everything that
-/// some program takes for a slash, freed of parameters, slashes merged, dot segments removed.
+/// The loosest reading of a path: decoded until nothing is left to decode, cut at everything that some
+/// program takes for a slash, freed of parameters, slashes merged, dot segments removed.
 ///
-/// Two of them, as parameters may be cut before or after decoding: in `/a;x%2Fb/c` they end at the
-/// escaped slash for one program (`/a/b/c`) and at the plain one for another (`/a/c`). Every stricter
-/// reading is a coarser split of one of these, so that a rule that holds for it holds here, unless
-/// dot segments come into play: these are reported in `dots`.
+/// Every stricter reading is a coarser split of this one, so that a rule that holds for it holds here.
+/// There are two exceptions, which the fields `open` and `dots` tell.
 #[derive(Debug)]
-pub(crate) struct Readings {
-    /// Parameters end at every separator, and at plain slashes only.
-    pub(crate) paths: [Vec<u8>; 2],
-    /// A dot segment came out that the normal form hides.
+pub(crate) struct Reading {
+    path: Vec<u8>,
+    /// Parameters contain what may be the slash that ends them: in `/a;x%2Fb/c` they end there for one
+    /// program (`/a/b/c`) and at the plain slash for another (`/a/c`). Only this many bytes of `path`
+    /// are certain then; what follows may be anything.
+    open: Option<usize>,
+    /// A dot segment came out that the normal form hides: nothing is certain.
     pub(crate) dots: bool,
 }
 
-impl Readings {
+impl Reading {
     pub(crate) fn of(path: &str) -> Self {
         let bytes = path.as_bytes();
-        let mut split = Segments::with_capacity(bytes.len());
-        let mut whole = Segments::with_capacity(bytes.len());
+        let mut segments = Segments::with_capacity(bytes.len());
+        let mut open = None;
         let mut decoded = Vec::new();
         for segment in bytes.strip_prefix(b"/").unwrap_or(bytes).split(|&byte| byte == b'/') {
             decoded.clear();
             decode_deeply(segment, &mut decoded);
+            let mut in_parameters = false;
             for part in decoded.split(is_separator) {
-                split.push(without_parameters(part));
-            }
-            for part in without_parameters(&decoded).split(is_separator) {
-                whole.push(part);
+                if in_parameters && open.is_none() {
+                    open = Some(segments.path.len());
+                }
+                let name = without_parameters(part);
+                in_parameters |= name.len() < part.len();
+                segments.push(name);
             }
         }
-        let dots = split.dots || whole.dots;
-        Self { paths: [split.finish(), whole.finish()], dots }
+        let dots = segments.dots;
+        Self { path: segments.finish(), open, dots }
     }
 
     /// The form in which a rule's path is compared with readings.
     pub(crate) fn of_rule(path: &str) -> Vec<u8> {
-        let Self { paths: [split, _], .. } = Self::of(path);
-        split
+        Self::of(path).path
     }
+
+    /// The path: all of it, or only what is certain of a path that may go on in any way.
+    pub(crate) fn certain(&self) -> Certain<'_> {
+        match self.open {
+            None => Certain::All(&self.path),
+            Some(end) => Certain::Beginning(self.path.get(..end).unwrap_or(&self.path)),
+        }
+    }
+}
+
+/// What is certain of a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Certain<'a> {
+    All(&'a [u8]),
+    /// Whole segments without a slash at the end; empty for nothing.
+    Beginning(&'a [u8]),
 }
 
 fn is_separator(byte: &u8) -> bool {

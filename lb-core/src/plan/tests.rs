@@ -9,7 +9,10 @@ use proptest::prelude::*;
 use rstest::rstest;
 
 use super::*;
-use crate::config::{Match, PathMatch, RequestEdits, Route};
+use crate::{
+    config::{Match, PathMatch, RequestEdits, Route},
+    path::backend::{backend, dodges},
+};
 
 fn route(name: &str, matches: Match) -> Route {
     Route {
@@ -200,6 +203,9 @@ fn the_global_firewall_comes_first() {
 #[case::hidden_dots_by_parameters("a/public/..;/admin", "firewall_route")]
 #[case::hidden_dots_elsewhere("a/public/..%2Fpictures", "malformed_request")]
 #[case::harmless_escapes("a/public%20admin%2Fx;y", "all")]
+#[case::open_parameters("a/;%2Fx/admin", "firewall_route")]
+#[case::open_parameters_below("a/admin;%2Fx", "firewall_route")]
+#[case::open_parameters_elsewhere("a/proxy/http:%2F%2Fhost%3Fq=a%2Fb", "all")]
 fn a_route_with_a_firewall_cannot_be_avoided(#[case] request: &str, #[case] expected: &str) {
     let admin = Route { firewall: deny_everyone(), ..route("admin", on("", prefix("/admin"))) };
     let plan = plan([route("all", Match::default()), admin]);
@@ -409,7 +415,7 @@ proptest! {
                 lost_by_precedence.push(route.index());
             }
         });
-        let mut rest: Vec<Route> = config.routes.clone();
+        let mut rest = config.routes;
         let mut expected = Vec::new();
         let mut places: Vec<usize> = (0..rest.len()).collect();
         while let Some(best) = brute_force(&rest, &view) {
@@ -419,6 +425,22 @@ proptest! {
         let mut expected: Vec<usize> = expected.into_iter().skip(1).collect();
         expected.sort_unstable();
         prop_assert_eq!(lost_by_precedence, expected);
+    }
+
+    /// Whatever program stands behind: it is not led to `/m` but by the route that guards it, and not
+    /// out of the only path that has a route.
+    #[test]
+    fn no_backend_is_led_around_a_guarded_route(path in dodges(), backend in backend()) {
+        let guarded = Route { firewall: deny_everyone(), ..route("guarded", on("", prefix("/m"))) };
+        let guards = plan([route("all", Match::default()), guarded]);
+        if let Decision::Forward { path, .. } = guards.decide(&view(&path)) {
+            prop_assert!(!backend.reads_m(&path), "{:?}", path);
+        }
+        let path = format!("/public{path}");
+        let only = plan([route("public", on("", prefix("/public")))]);
+        if let Decision::Forward { path, .. } = only.decide(&view(&path)) {
+            prop_assert!(!backend.reads_m(&path), "{:?}", path);
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use core::cmp::Reverse;
 
 use super::{Conditions, HostPattern, PathPattern, RouteId};
 use crate::{
-    path::Readings,
+    path::Reading,
     table::{Prefixes, Table},
 };
 
@@ -26,7 +26,7 @@ pub(crate) struct Index {
 pub(crate) enum Form {
     /// As forwarded.
     Normal,
-    /// As [`Readings`] have them.
+    /// As [`Reading`] has them.
     Loose,
 }
 
@@ -36,6 +36,8 @@ struct ByPath {
     exact: Table<Vec<RouteId>>,
     prefix: Prefixes<Vec<RouteId>>,
     any: Vec<RouteId>,
+    /// With [`Form::Loose`] only: all of them, by their path without a trailing slash.
+    all: Vec<(Vec<u8>, RouteId)>,
 }
 
 impl Index {
@@ -48,12 +50,7 @@ impl Index {
             (methods.is_empty(), Reverse(headers.len()), Reverse(query.len()), *id)
         });
         for (id, conditions) in routes {
-            let by_path = index.by_host(&conditions.host);
-            match &conditions.path {
-                PathPattern::Any => by_path.any.push(id),
-                PathPattern::Exact(path) => by_path.exact.entry(&form.of(path)).push(id),
-                PathPattern::Prefix(path) => by_path.prefix.entry(&form.of(path)).push(id),
-            }
+            index.by_host(&conditions.host).add(id, &conditions.path, form);
         }
         index
     }
@@ -76,16 +73,29 @@ impl Index {
         path: &[u8],
         mut accept: impl FnMut(RouteId) -> bool,
     ) -> Option<RouteId> {
-        let mut by_path = |routes: &ByPath| routes.find(path, &mut accept);
-        let by_host = host.and_then(|host| {
-            let exact = self.exact.get(host.as_bytes()).and_then(&mut by_path);
-            exact.or_else(|| self.wildcards(host).find_map(&mut by_path))
-        });
-        by_host.or_else(|| by_path(&self.any))
+        self.by_path(host).find_map(|routes| routes.find(path, &mut accept))
+    }
+
+    /// All routes whose host matches and whose path may match one that begins with these segments. Asks
+    /// each route of the host; only an index of readings knows them.
+    pub(crate) fn compatible<'a>(
+        &'a self,
+        host: Option<&'a str>,
+        beginning: &'a [u8],
+    ) -> impl Iterator<Item = RouteId> + 'a {
+        let all = self.by_path(host).flat_map(|routes| &routes.all);
+        all.filter(move |(path, _)| are_compatible(path, beginning)).map(|&(_, id)| id)
+    }
+
+    /// The routes of all hosts that match, the most specific host first.
+    fn by_path<'a>(&'a self, host: Option<&'a str>) -> impl Iterator<Item = &'a ByPath> {
+        let exact = host.and_then(|host| self.exact.get(host.as_bytes()));
+        let wildcards = host.into_iter().flat_map(|host| self.wildcards(host));
+        exact.into_iter().chain(wildcards).chain([&self.any])
     }
 
     /// The routes of the wildcards that match, the longest first.
-    fn wildcards(&self, host: &str) -> impl Iterator<Item = &ByPath> {
+    fn wildcards<'a>(&'a self, host: &'a str) -> impl Iterator<Item = &'a ByPath> {
         let host = if self.wildcard.is_empty() { &[] } else { host.as_bytes() };
         let suffixes =
             host.iter().enumerate().filter(|(_, byte)| **byte == b'.').map(|(dot, _)| &host[dot + 1..]);
@@ -96,6 +106,28 @@ impl Index {
 }
 
 impl ByPath {
+    fn add(&mut self, id: RouteId, path: &PathPattern, form: Form) {
+        let path = match path {
+            PathPattern::Any => {
+                self.any.push(id);
+                vec![]
+            }
+            PathPattern::Exact(path) => {
+                let path = form.of(path);
+                self.exact.entry(&path).push(id);
+                path
+            }
+            PathPattern::Prefix(path) => {
+                let path = form.of(path);
+                self.prefix.entry(&path).push(id);
+                path
+            }
+        };
+        if form == Form::Loose {
+            self.all.push((path.strip_suffix(b"/").unwrap_or(&path).to_vec(), id));
+        }
+    }
+
     fn find(&self, path: &[u8], accept: &mut impl FnMut(RouteId) -> bool) -> Option<RouteId> {
         let mut first = |list: &Vec<RouteId>| list.iter().copied().find(|&id| accept(id));
         let exact = self.exact.get(path).and_then(&mut first);
@@ -109,7 +141,13 @@ impl Form {
             Self::Normal => path.as_bytes().to_vec(),
             // The root as a prefix is empty, and has no readings.
             Self::Loose if path.is_empty() => vec![],
-            Self::Loose => Readings::of_rule(path),
+            Self::Loose => Reading::of_rule(path),
         }
     }
+}
+
+/// Whether one is the other or whole segments at its beginning.
+fn are_compatible(one: &[u8], other: &[u8]) -> bool {
+    let (short, long) = if one.len() <= other.len() { (one, other) } else { (other, one) };
+    long.strip_prefix(short).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
 }

@@ -1,0 +1,251 @@
+//! A balancer with its cast, and how cases speak to it.
+
+use std::{
+    fmt, io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{Cast, Miss, Tempo, Verdict};
+use crate::{RawClient, Response};
+
+/// Between two looks at something that no event announces.
+const PACE: Duration = Duration::from_millis(5);
+
+/// A balancer that runs, with the backends behind it.
+pub struct Stage {
+    /// Where the balancer listens.
+    pub balancer: SocketAddr,
+    /// The backends.
+    pub cast: Cast,
+    /// What the balancer was told about health checks.
+    pub tempo: Tempo,
+    /// Starts more balancers of the same kind, for the cases about starting.
+    pub launcher: Option<Arc<dyn Launcher>>,
+}
+
+/// Starts the balancer under test with a file, to see whether it does start.
+pub trait Launcher: Send + Sync {
+    /// Starts it and waits until it has ended by itself or serves; in the latter case ends it.
+    fn launch<'a>(&'a self, file: FileGiven<'a>) -> Pending<'a>;
+}
+
+/// What a [`Launcher`] gives back.
+pub type Pending<'a> = Pin<Box<dyn Future<Output = io::Result<Launched>> + Send + 'a>>;
+
+/// The file that a balancer is started with.
+#[derive(Clone, Copy, Debug)]
+pub enum FileGiven<'a> {
+    /// A path at which there is no file.
+    Missing,
+    /// A file with this content.
+    Text(&'a str),
+}
+
+/// What came of starting a balancer.
+#[derive(Clone, Debug)]
+pub struct Launched {
+    /// The name of the file that it was given.
+    pub file: String,
+    /// Its exit code; none if it went on to serve.
+    pub exit_code: Option<i32>,
+    /// What it wrote on standard error.
+    pub message: String,
+}
+
+impl Stage {
+    /// A balancer at this address before this cast, which was told the default [`Tempo`].
+    #[must_use]
+    pub fn new(balancer: SocketAddr, cast: Cast) -> Self {
+        Self { balancer, cast, tempo: Tempo::default(), launcher: None }
+    }
+
+    /// A GET of this target.
+    pub(super) fn get(&self, target: &str) -> Ask {
+        Ask {
+            balancer: self.balancer,
+            target: target.to_owned(),
+            host: self.balancer.to_string(),
+            headers: Vec::new(),
+        }
+    }
+
+    /// The name of the member of the cast that gave this answer, as far as its text tells.
+    pub(super) fn who(&self, answer: &Answer) -> Option<&'static str> {
+        let text = answer.text();
+        let told = |name: &str, endpoint: &str| {
+            text.contains(&format!("Serving on {endpoint}."))
+                || text.contains(&format!("Hello from {name}\""))
+        };
+        let members = self.cast.members().iter();
+        let here = members.filter_map(|member| Some((member.role.name, member.backend()?.endpoint())));
+        here.filter(|(name, endpoint)| told(name, endpoint)).map(|(name, _)| name).next()
+    }
+
+    /// Sends `times` requests, all of which must be answered with 200 by one of `names`, and each of
+    /// `names` must answer some. (With `times` of forty, a fair choice among three leaves one out once
+    /// in three million runs.)
+    pub(super) async fn served_by(&self, ask: &Ask, names: &[&str], times: usize, hint: &str) -> Verdict {
+        let mut seen = std::collections::BTreeSet::new();
+        for _ in 0..times {
+            let answer = ask.send().await;
+            match self.who(&answer).filter(|_| answer.status() == Some(200)) {
+                Some(name) if names.contains(&name) => seen.insert(name),
+                _ => return Err(answer.miss(format!("200 from {}", names.join(" or ")), hint)),
+            };
+        }
+        if seen.len() == names.len() {
+            return Ok(());
+        }
+        let expected = format!("answers from each of {}", names.join(", "));
+        Err(Miss::failed(
+            format!("{times} times {ask}"),
+            expected,
+            format!("answers from {seen:?} only"),
+            hint,
+        ))
+    }
+
+    /// Repeats [`Stage::served_by`] until it holds, as long as the balancer may take to notice.
+    pub(super) async fn soon_served_by(&self, ask: &Ask, names: &[&str], hint: &str) -> Verdict {
+        let mut patience = self.patience();
+        while let Err(miss) = self.served_by(ask, names, 40, hint).await {
+            patience.again(miss).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until a member of the cast has been probed twice more.
+    pub(super) async fn probed_twice(&self, name: &str, hint: &str) -> Verdict {
+        let deadline = self.tempo.notice() * 2;
+        let probed = self.cast.the(name)?.wait_for_health_checks_within(deadline, 2).await;
+        let expected = || format!("two health checks of {name} within {deadline:?}");
+        probed.map_err(|error| Miss::failed("nothing", expected(), error.to_string(), hint))
+    }
+
+    /// As long as the balancer may take to notice a change.
+    pub(super) fn patience(&self) -> Patience {
+        let notice = self.tempo.notice();
+        Patience { notice, until: Instant::now() + notice }
+    }
+}
+
+/// A bounded number of further looks.
+pub(super) struct Patience {
+    notice: Duration,
+    until: Instant,
+}
+
+impl Patience {
+    /// Pauses before another look, or gives up with what was missed at the last one.
+    pub(super) async fn again(&mut self, miss: Miss) -> Verdict {
+        if Instant::now() < self.until {
+            tokio::time::sleep(PACE).await;
+            return Ok(());
+        }
+        Err(match miss {
+            Miss::Failed(mut failure) => {
+                failure.expected += &format!(", within {:?}", self.notice);
+                Miss::Failed(failure)
+            }
+            skipped @ Miss::Skipped(_) => skipped,
+        })
+    }
+}
+
+/// A request of a case, on a connection of its own.
+#[derive(Clone, Debug)]
+pub(super) struct Ask {
+    balancer: SocketAddr,
+    target: String,
+    host: String,
+    headers: Vec<(&'static str, String)>,
+}
+
+impl Ask {
+    pub(super) fn host(self, host: &str) -> Self {
+        Self { host: host.to_owned(), ..self }
+    }
+
+    pub(super) fn header(mut self, name: &'static str, value: &str) -> Self {
+        self.headers.push((name, value.to_owned()));
+        self
+    }
+
+    pub(super) async fn send(&self) -> Answer {
+        let came = async {
+            let mut client = self.start().await?;
+            client.response().await
+        };
+        Answer { sent: self.to_string(), came: came.await }
+    }
+
+    /// Sends the request and leaves the answer to be read.
+    pub(super) async fn start(&self) -> io::Result<RawClient> {
+        let mut head = format!("GET {} HTTP/1.1\r\nHost: {}\r\n", self.target, self.host);
+        for (name, value) in &self.headers {
+            head += &format!("{name}: {value}\r\n");
+        }
+        head += "User-Agent: lb-course\r\nConnection: close\r\n\r\n";
+        let mut client = RawClient::connect(self.balancer).await?;
+        client.send(head).await?;
+        Ok(client)
+    }
+}
+
+/// `GET / with Host: www.mango.com`
+impl fmt::Display for Ask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "GET {} with Host: {}", self.target, self.host)?;
+        self.headers.iter().try_for_each(|(name, value)| write!(f, " and {name}: {value}"))
+    }
+}
+
+/// What came of a request.
+#[derive(Debug)]
+pub struct Answer {
+    /// The request, for a person.
+    pub sent: String,
+    /// The answer, or why there is none.
+    pub came: io::Result<Response>,
+}
+
+impl Answer {
+    /// The status of an answer that came whole.
+    #[must_use]
+    pub fn status(&self) -> Option<u16> {
+        self.came.as_ref().ok().filter(|response| response.body.is_complete()).map(Response::status)
+    }
+
+    /// The body as text; empty without an answer.
+    #[must_use]
+    pub fn text(&self) -> String {
+        self.came.as_ref().map(|response| response.body.text()).unwrap_or_default()
+    }
+
+    pub(super) fn miss(&self, expected: impl Into<String>, hint: &str) -> Miss {
+        let got = match &self.came {
+            Ok(response) => response.to_string(),
+            Err(error) => format!("no answer: {error}"),
+        };
+        Miss::failed(self.sent.as_str(), expected, got, hint)
+    }
+
+    pub(super) fn must(&self, holds: bool, expected: impl Into<String>, hint: &str) -> Verdict {
+        if holds { Ok(()) } else { Err(self.miss(expected, hint)) }
+    }
+
+    /// This status, and a body that contains `part`.
+    pub(super) fn contains(&self, status: u16, part: &str, hint: &str) -> Verdict {
+        let holds = self.status() == Some(status) && self.text().contains(part);
+        self.must(holds, format!("{status} with a body that contains {part:?}"), hint)
+    }
+
+    /// This status, and this very body (white space around it apart).
+    pub(super) fn is(&self, status: u16, body: &str, hint: &str) -> Verdict {
+        let holds = self.status() == Some(status) && self.text().trim() == body;
+        self.must(holds, format!("{status} {body:?}"), hint)
+    }
+}

@@ -1,0 +1,175 @@
+mod naive;
+
+use rstest::rstest;
+
+use self::naive::Naive;
+use super::*;
+
+const LISTEN: &str = "127.0.0.1:0";
+
+/// Quick; but in the guide slow enough for a request to meet a stopped backend before a probe does.
+fn tempo(chapter: Chapter) -> Tempo {
+    let interval = if chapter == Chapter::Guide { 200 } else { 50 };
+    let [interval, timeout, slack] = [interval, 500, 1000].map(Duration::from_millis);
+    Tempo { interval, timeout, slack }
+}
+
+async fn stage(chapter: Chapter, defect: &'static str) -> Stage {
+    let cast = Cast::start(chapter, Ports::Free).await.unwrap();
+    let tempo = tempo(chapter);
+    let config = chapter.config(LISTEN.parse().unwrap(), &cast, tempo);
+    let balancer = Naive::start(&config, defect).await;
+    Stage { tempo, ..Stage::new(balancer, cast) }
+}
+
+async fn run(chapter: Chapter, defect: &'static str) -> Report {
+    chapter.run(&stage(chapter, defect).await).await
+}
+
+fn failed(report: &Report) -> Vec<&'static str> {
+    let failed = report.verdicts().iter().filter(|(_, verdict)| matches!(verdict, Err(Miss::Failed(_))));
+    failed.map(|(case, _)| case.name).collect()
+}
+
+#[rstest]
+#[case(Chapter::Skeleton)]
+#[case(Chapter::Routing)]
+#[case(Chapter::Configuration)]
+#[case(Chapter::Manipulating)]
+#[case(Chapter::Algorithms)]
+#[case(Chapter::Firewall)]
+#[tokio::test]
+async fn a_naive_balancer_passes(#[case] chapter: Chapter) {
+    let report = run(chapter, "").await;
+    let skipped = if chapter == Chapter::Configuration { 3 } else { 0 };
+    assert_eq!(report.counts(), (chapter.cases().len() - skipped, 0, skipped), "\n{report}");
+}
+
+/// The suites that wait for probes, with and without defects, all at once so that they wait together.
+#[tokio::test]
+async fn health_is_judged() {
+    let expected: [(_, _, &[_]); 7] = [
+        (Chapter::Health, "", &[]),
+        (
+            Chapter::Health,
+            "any_status_is_healthy",
+            &["another_status_is_not", "a_backend_that_recovers_is_picked_again"],
+        ),
+        (Chapter::Health, "no_probe_timeout", &["a_timeout_is_not"]),
+        (Chapter::Health, "no_json", &["none_healthy_is_said_in_json"]),
+        (Chapter::Guide, "", &[]),
+        (Chapter::Guide, "no_retries", &["no_request_fails_meanwhile"]),
+        (Chapter::Guide, "always_random", &["backends_greet_in_turns"]),
+    ];
+    let runs = expected.map(|(chapter, defect, cases)| (tokio::spawn(run(chapter, defect)), defect, cases));
+    for (run, defect, cases) in runs {
+        let report = run.await.unwrap();
+        assert_eq!(failed(&report), cases, "{defect}\n{report}");
+    }
+}
+
+#[tokio::test]
+async fn missing_probes_are_noticed() {
+    let missed = [
+        (Chapter::Health, "each_backend_is_probed"),
+        (Chapter::Health, "none_healthy_is_unavailable"),
+        (Chapter::Health, "nobody_at_all_is_unavailable"),
+        (Chapter::Guide, "health_is_probed"),
+    ];
+    let runs = missed.map(|(chapter, case)| {
+        tokio::spawn(async move { chapter.case(case).unwrap().run(&stage(chapter, "no_probes").await).await })
+    });
+    for run in runs {
+        let verdict = run.await.unwrap();
+        assert!(matches!(verdict, Err(Miss::Failed(_))), "{verdict:?}");
+    }
+}
+
+/// A suite that cannot fail teaches nothing: each defect is noticed by just the cases about it.
+#[rstest]
+#[case(Chapter::Routing, "case_matters", &["case_in_host_changes_nothing"])]
+#[case(Chapter::Routing, "port_matters", &["an_implicit_host_counts", "a_port_in_host_changes_nothing"])]
+#[case(Chapter::Routing, "paths_first", &["hosts_come_before_paths"])]
+#[case(Chapter::Routing, "keeps_path", &["the_backend_sees_the_root"])]
+#[case(Chapter::Routing, "always_first", &["the_choice_is_random"])]
+#[case(Chapter::Routing, "no_404", &["an_unknown_host_is_not_found", "an_unknown_path_is_not_found"])]
+#[case(Chapter::Configuration, "no_404", &["nothing_else_is_known"])]
+#[case(Chapter::Configuration, "always_first", &["backends_come_from_the_file"])]
+#[case(Chapter::Manipulating, "adds_no_header", &["a_header_is_added", "all_at_once"])]
+#[case(Chapter::Manipulating, "keeps_host", &["a_header_is_removed", "all_at_once", "paths_answer_with_the_endpoint"])]
+#[case(Chapter::Manipulating, "adds_no_query", &["a_parameter_is_added", "all_at_once"])]
+#[case(Chapter::Manipulating, "keeps_query", &["a_parameter_is_removed", "other_parameters_stay"])]
+#[case(Chapter::Manipulating, "reorders_query", &["other_parameters_stay"])]
+#[case(Chapter::Manipulating, "keeps_path", &["a_path_is_replaced"])]
+#[case(Chapter::Algorithms, "always_random",
+    &["round_robin_alternates", "weights_hold", "least_connections_spreads", "the_fewest_open_wins"])]
+#[case(Chapter::Algorithms, "always_round_robin", &["random_has_no_order", "the_fewest_open_wins"])]
+#[case(Chapter::Firewall, "no_ip_rules", &["addresses_are_rejected"])]
+#[case(Chapter::Firewall, "no_path_rules", &["paths_are_rejected", "it_runs_before_the_choice"])]
+#[case(Chapter::Firewall, "one_firewall", &["rules_are_the_routes_own"])]
+#[case(Chapter::Firewall, "firewall_late", &["it_runs_before_the_choice"])]
+#[tokio::test]
+async fn a_defect_is_noticed(#[case] chapter: Chapter, #[case] defect: &'static str, #[case] cases: &[&str]) {
+    let report = run(chapter, defect).await;
+    assert_eq!(failed(&report), cases, "\n{report}");
+}
+
+#[tokio::test]
+async fn nobody_at_all_fails_with_words_not_with_a_panic() {
+    let nobody = crate::Port::free().unwrap();
+    for chapter in [Chapter::Skeleton, Chapter::Routing, Chapter::Manipulating, Chapter::Firewall] {
+        let cast = Cast::start(chapter, Ports::Free).await.unwrap();
+        let report = chapter.run(&Stage::new(nobody.addr(), cast)).await;
+        assert_eq!(report.counts(), (0, chapter.cases().len(), 0), "\n{report}");
+        assert!(report.to_string().contains("no answer: Connection refused"), "\n{report}");
+    }
+}
+
+#[test]
+fn ids_and_names_are_unique_and_found() {
+    for chapter in Chapter::ALL {
+        assert_eq!(Chapter::with_id(chapter.id()), Some(chapter));
+        for case in chapter.cases() {
+            assert_eq!(case.chapter, chapter);
+            assert!(std::ptr::eq(case, chapter.case(case.name).unwrap()), "{case:?}");
+        }
+    }
+    assert_eq!(Chapter::Routing.to_string(), "chapter 2: routing by host and by path");
+}
+
+/// What the real launcher does is for the tests of the balancer; here only what is made of it.
+#[rstest]
+#[case::good(Some(1), "lb.toml:LINE: algorithm algorythm pool backends", &[])]
+#[case::serves(None, "", &["a_missing_file_stops_the_start", "a_broken_file_stops_the_start",
+    "an_invalid_file_stops_the_start"])]
+#[case::exits_with_zero(Some(0), "lb.toml:LINE: algorithm algorythm pool backends", &[
+    "a_missing_file_stops_the_start", "a_broken_file_stops_the_start", "an_invalid_file_stops_the_start"])]
+#[case::names_no_line(Some(1), "lb.toml: algorithm algorythm pool backends", &[
+    "a_broken_file_stops_the_start", "an_invalid_file_stops_the_start"])]
+#[case::names_no_key(Some(1), "lb.toml:LINE:", &["an_invalid_file_stops_the_start"])]
+#[tokio::test]
+async fn starts_are_judged(
+    #[case] exit_code: Option<i32>,
+    #[case] message: &'static str,
+    #[case] cases: &[&str],
+) {
+    struct Fake(Option<i32>, &'static str);
+    impl Launcher for Fake {
+        fn launch<'a>(&'a self, file: FileGiven<'a>) -> Pending<'a> {
+            // Knows every mistake that the suite makes.
+            let mistakes = ["[[route]\n", "\"rendom\"", "= 5", "algorythm", "\"mongo\"", "127.0.0.1.7"];
+            let text = if let FileGiven::Text(text) = file { text } else { "" };
+            let wrong = |line: &str| mistakes.iter().any(|mistake| format!("{line}\n").contains(mistake));
+            let line = text.lines().position(wrong).map_or(0, |index| index + 1);
+            let message = self.1.replace("LINE", &line.to_string());
+            let launched = Launched { file: "lb.toml".into(), exit_code: self.0, message };
+            Box::pin(async move { Ok(launched) })
+        }
+    }
+    let chapter = Chapter::Configuration;
+    let cast = Cast::start(chapter, Ports::Free).await.unwrap();
+    let balancer = Naive::start(&chapter.config(LISTEN.parse().unwrap(), &cast, Tempo::default()), "").await;
+    let launcher: std::sync::Arc<dyn Launcher> = std::sync::Arc::new(Fake(exit_code, message));
+    let report = chapter.run(&Stage { launcher: Some(launcher), ..Stage::new(balancer, cast) }).await;
+    assert_eq!(failed(&report), cases, "\n{report}");
+}
