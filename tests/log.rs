@@ -96,8 +96,10 @@ impl Log {
     /// After [`DEADLINE`].
     pub async fn wait_until(&self, what: &str, enough: impl Fn(&[Line]) -> bool) -> Vec<Line> {
         let mut states = self.0.0.subscribe();
-        let found = tokio::time::timeout(DEADLINE, states.wait_for(|state| enough(&state.lines))).await;
-        assert!(found.is_ok(), "waited in vain for {what} in the log: {:#?}", self.lines());
+        // Only whether: what was found holds the lock that `lines` takes as well.
+        let found =
+            tokio::time::timeout(DEADLINE, states.wait_for(|state| enough(&state.lines))).await.is_ok();
+        assert!(found, "waited in vain for {what} in the log: {:#?}", self.lines());
         self.lines()
     }
 
@@ -125,9 +127,10 @@ impl Log {
     pub async fn wait_for_change(&self, words: &str, count: usize) {
         let told = |state: &State| state.transitions.iter().filter(|text| text.contains(words)).count();
         let mut states = self.0.0.subscribe();
-        let found = tokio::time::timeout(DEADLINE, states.wait_for(|state| told(state) >= count)).await;
+        let found =
+            tokio::time::timeout(DEADLINE, states.wait_for(|state| told(state) >= count)).await.is_ok();
         assert!(
-            found.is_ok(),
+            found,
             "waited in vain for {words:?} ({count}) among {:#?}; the last lines: {:#?}",
             self.transitions(),
             self.lines().iter().rev().take(10).map(ToString::to_string).collect::<Vec<_>>()

@@ -31,26 +31,22 @@ pub(crate) async fn run(listen: SocketAddr) -> Result<(), String> {
     let options = Options { observer: Some(Arc::new(Teller(events))), ..Options::default() };
     let server = Server::start(&config, options).map_err(|error| error.to_string())?;
     let address = server.addresses().first().copied().unwrap_or(listen);
+    // Before anything is said, so that Ctrl-C ends the demo cleanly from then on.
+    let mut signals =
+        crate::Signals::listen().map_err(|error| format!("cannot listen for signals: {error}"))?;
     println!("{}", introduction(&text, address));
     let printer = thread::spawn(move || print(&inbox));
 
     let mut lines = typed_lines();
-    let mut ctrl_c = std::pin::pin!(tokio::signal::ctrl_c());
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
-        .map_err(|error| format!("cannot listen for signals: {error}"))?;
     loop {
         let line = tokio::select! {
-            _ = &mut ctrl_c => break,
-            _ = terminate.recv() => break,
+            () = signals.end() => break,
             line = lines.recv() => line,
         };
         match line.as_deref().map(str::trim) {
             // Standard input has ended: go on until Ctrl-C.
             None => {
-                tokio::select! {
-                    _ = &mut ctrl_c => {}
-                    _ = terminate.recv() => {}
-                }
+                signals.end().await;
                 break;
             }
             Some("quit" | "exit") => break,
@@ -59,7 +55,17 @@ pub(crate) async fn run(listen: SocketAddr) -> Result<(), String> {
         }
     }
     println!("ending: finishing what is in flight");
-    server.shutdown().await;
+    {
+        let mut ending = std::pin::pin!(server.shutdown());
+        tokio::select! {
+            biased; // there must be a shutdown under way before it can be forced
+            _ = &mut ending => {}
+            () = signals.end() => {
+                server.force();
+                ending.await;
+            }
+        }
+    }
     backends.stop().await;
     drop(server);
     drop(printer); // it ends with its channel; nothing is left to print

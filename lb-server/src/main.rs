@@ -209,6 +209,8 @@ async fn serve_until_ended(server: &Server, path: &Path, mut signals: Signals) {
     tracing::info!("shutting down: finishing what is in flight");
     let mut ending = std::pin::pin!(server.shutdown());
     let outcome = tokio::select! {
+        // In this order: there must be a shutdown under way before it can be forced.
+        biased;
         outcome = &mut ending => outcome,
         () = signals.end() => {
             server.force();

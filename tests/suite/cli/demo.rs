@@ -42,7 +42,7 @@ async fn shows_its_configuration_and_what_to_try() -> Tested {
         .and_then(|(_, rest)| rest.split_once("The balancer listens"))
         .map(|(toml, _)| toml.to_owned())
         .expect("a configuration");
-    crate::support::valid(&toml);
+    assert_eq!(crate::support::valid(&toml).routes.len(), 3);
     Ok(())
 }
 
@@ -160,6 +160,27 @@ async fn ends_with_0(#[case] signal: Option<Signal>, #[case] input: bool) -> Tes
     }
     assert_eq!(demo.ends().await, 0);
     assert!(RawClient::connect(addr).await.is_err());
+    Ok(())
+}
+
+/// Right after it has said the first word, and twice while a request is in flight.
+#[tokio::test]
+async fn ctrl_c_works_from_the_start_and_a_second_one_does_not_wait() -> Tested {
+    let mut demo = Process::start(&["demo"]);
+    demo.says("The configuration that runs").await;
+    demo.signal(Signal::INT);
+    assert_eq!(demo.ends().await, 0);
+
+    let (mut demo, addr) = start().await;
+    demo.type_line("slow 3600s apple1").await;
+    demo.says("apple1 answers after").await;
+    let mut client = RawClient::connect(addr).await?;
+    client.send("GET / HTTP/1.1\r\nHost: www.apple.com\r\n\r\n").await?;
+    demo.signal(Signal::INT);
+    demo.says("ending").await;
+    demo.signal(Signal::INT);
+    assert_eq!(demo.ends().await, 0);
+    assert_eq!(client.closed().await?, b"");
     Ok(())
 }
 

@@ -24,7 +24,7 @@ async fn says_what_there_is(#[case] arguments: &[&str], #[case] wanted: &[&str])
 
 #[rstest]
 #[case::nothing(&[], "Usage: lb")]
-#[case::unknown_command(&["rnu"], "run")]
+#[case::unknown_command(&["rnu"], "rnu")]
 #[case::unknown_option(&["run", "--confog", "x"], "--config")]
 #[case::no_value(&["run", "--config"], "--config")]
 #[case::not_an_address(&["demo", "--listen", "nowhere"], "--listen")]
