@@ -11,7 +11,11 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode};
 use http_body::{Body, Frame, SizeHint};
-use tokio::{io::AsyncReadExt, net::tcp::OwnedReadHalf, task::JoinHandle};
+use tokio::{
+    io::AsyncReadExt,
+    net::tcp::OwnedReadHalf,
+    task::{JoinHandle, spawn_local},
+};
 
 use super::{
     Connection,
@@ -134,7 +138,7 @@ impl<B: Upload> Call<B> {
         } else if self.cannot_send {
             Uploaded::Never
         } else {
-            Uploaded::Goes(Detached(Some(self.sending.detach())))
+            Uploaded::Goes(Detached(self.sending.detach()))
         };
         ResponseStream {
             addr: self.addr,
@@ -183,27 +187,35 @@ enum Uploaded {
     Never,
 }
 
-/// A task that ends when this is dropped, unless its outcome was asked for.
-struct Detached(Option<JoinHandle<Option<Sent>>>);
+/// A task that ends when this is dropped.
+struct Detached(JoinHandle<Option<Sent>>);
 
 impl Detached {
-    /// What the task gave, if it is over and everything has left. A task that is not goes on: the
-    /// response is whole, but nobody said that the backend does not want the rest of the request, and
-    /// the body's own limits end it at the latest.
-    fn outcome(mut self) -> Option<Sent> {
-        let task = self.0.take()?;
-        match pin!(task).poll(&mut Context::from_waker(Waker::noop())) {
+    /// What the task gave, if it is over and everything has left.
+    fn outcome(&mut self) -> Option<Sent> {
+        match Pin::new(&mut self.0).poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(outcome) => outcome.ok().flatten(),
             Poll::Pending => None,
         }
+    }
+
+    /// Goes on behind a response that is whole: nobody said that the backend does not want the rest of
+    /// the request. Ends with the backend's connection; the body's own limits end it at the latest.
+    fn go_on(mut self, mut read: OwnedReadHalf) {
+        spawn_local(async move {
+            let mut byte = [0];
+            tokio::select! {
+                _ = &mut self.0 => {}
+                // Its end; or bytes that nobody asked for, and then nothing more is owed to it.
+                _ = read.read(&mut byte) => {}
+            }
+        });
     }
 }
 
 impl Drop for Detached {
     fn drop(&mut self) {
-        if let Some(task) = &self.0 {
-            task.abort();
-        }
+        self.0.abort();
     }
 }
 
@@ -223,14 +235,20 @@ impl ResponseStream {
     /// The connection, if the next request may use it: all of this one has left, all of the response
     /// has come, and nothing else.
     pub(crate) fn into_connection(self) -> Option<Connection> {
-        let (write, out) = match self.upload {
-            Uploaded::Whole(sent) => sent,
-            Uploaded::Goes(task) => task.outcome()?,
-            Uploaded::Never => return None,
-        };
         if !(self.keep_alive && self.decoder.is_over() && self.buffer.is_empty()) {
             return None;
         }
+        let (write, out) = match self.upload {
+            Uploaded::Whole(sent) => sent,
+            Uploaded::Goes(mut task) => match task.outcome() {
+                Some(sent) => sent,
+                None => {
+                    task.go_on(self.read);
+                    return None;
+                }
+            },
+            Uploaded::Never => return None,
+        };
         let buffer = if self.has_large_buffer { BytesMut::new() } else { self.buffer };
         Some(Connection { addr: self.addr, read: self.read, write, buffer, out, reused: true })
     }
