@@ -80,7 +80,7 @@ fn requests(routes: usize) -> Vec<(String, String)> {
     let mut prng = Prng::new(1);
     let request = |_| {
         let route = prng.below(routes as u64);
-        let below = if route % 2 == 0 { "/item/7" } else { "" };
+        let below = if route.is_multiple_of(2) { "/item/7" } else { "" };
         (format!("h{}.example.com", route / 10), format!("/api/v1/r{route}{below}"))
     };
     (0..4096).map(request).collect()

@@ -136,6 +136,7 @@ fn count(options: &Options) -> Result<(), String> {
                 }
             }
         }
+        println!("profiles: callgrind_annotate {}/*/*.out", bench.dir.with_file_name("callgrind").display());
         Ok(())
     })?;
     let file = out(options, true).join(BUDGET);

@@ -31,11 +31,18 @@ const SCRATCH_BYTES: usize = 256 << 10;
 /// How long a wait may go on before the thread looks whether it should end.
 const WAIT: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 
+/// What arrived so far.
+#[derive(Default)]
+struct Counts {
+    /// Requests, by address.
+    served: [AtomicU64; 2],
+    accepted: AtomicU64,
+}
+
 /// A running backend. Ends when dropped.
 pub(super) struct Backend {
     pub(super) addresses: [SocketAddr; 2],
-    /// Requests that reached each address.
-    served: Arc<[AtomicU64; 2]>,
+    counts: Arc<Counts>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -45,19 +52,25 @@ impl Backend {
         let listeners = [TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?];
         let addresses = [listeners[0].local_addr()?, listeners[1].local_addr()?];
         let stop = Arc::new(AtomicBool::new(false));
-        let served = Arc::new([AtomicU64::new(0), AtomicU64::new(0)]);
-        let mut server = Server::new(listeners, Arc::clone(&served))?;
+        let counts = Arc::new(Counts::default());
+        let mut server = Server::new(listeners, Arc::clone(&counts))?;
         let stopped = Arc::clone(&stop);
         let thread = thread::Builder::new().name("backend".into()).spawn(move || {
             if let Err(error) = sys::pin(cpu).and_then(|()| server.run(&stopped)) {
                 eprintln!("the backend ended: {error}");
             }
         })?;
-        Ok(Self { addresses, served, stop, thread: Some(thread) })
+        Ok(Self { addresses, counts, stop, thread: Some(thread) })
     }
 
+    /// Requests that reached each address.
     pub(super) fn served(&self) -> [u64; 2] {
-        [self.served[0].load(Ordering::Relaxed), self.served[1].load(Ordering::Relaxed)]
+        self.counts.served.each_ref().map(|count| count.load(Ordering::Relaxed))
+    }
+
+    /// Connections that were accepted.
+    pub(super) fn accepted(&self) -> u64 {
+        self.counts.accepted.load(Ordering::Relaxed)
     }
 }
 
@@ -76,7 +89,7 @@ struct Server {
     connections: Vec<Option<Connection>>,
     free: Vec<usize>,
     answers: HashMap<usize, Arc<[u8]>>,
-    served: Arc<[AtomicU64; 2]>,
+    counts: Arc<Counts>,
     scratch: Vec<u8>,
 }
 
@@ -97,7 +110,7 @@ struct Connection {
 const FIRST_CONNECTION: u64 = 2;
 
 impl Server {
-    fn new(listeners: [TcpListener; 2], served: Arc<[AtomicU64; 2]>) -> io::Result<Self> {
+    fn new(listeners: [TcpListener; 2], counts: Arc<Counts>) -> io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         for (key, listener) in (0..).zip(&listeners) {
             listener.set_nonblocking(true)?;
@@ -109,7 +122,7 @@ impl Server {
             connections: Vec::new(),
             free: Vec::new(),
             answers: HashMap::new(),
-            served,
+            counts,
             scratch: vec![0; SCRATCH_BYTES],
         })
     }
@@ -141,6 +154,7 @@ impl Server {
                 Err(error) if error.kind() == ErrorKind::ConnectionAborted => continue,
                 Err(error) => return Err(error),
             };
+            self.counts.accepted.fetch_add(1, Ordering::Relaxed);
             stream.set_nonblocking(true)?;
             stream.set_nodelay(true)?;
             let slot = self.free.pop().unwrap_or_else(|| {
@@ -218,7 +232,7 @@ impl Server {
             if connection.body_left == 0
                 && let Some((answer, close)) = connection.owed.take()
             {
-                self.served[connection.listener].fetch_add(1, Ordering::Relaxed);
+                self.counts.served[connection.listener].fetch_add(1, Ordering::Relaxed);
                 connection.writing = Some((answer, 0, close));
                 match connection.write()? {
                     Written::Open => {}

@@ -2,7 +2,12 @@
 //!
 //! A run with N requests and one with 2N are subtracted, so that what starting and ending cost drops out.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
 
 use super::{
     contender::{Contender, Running, Stage},
@@ -29,13 +34,23 @@ impl Bench<'_> {
         Ok((twice as f64 - once as f64) / REQUESTS as f64)
     }
 
+    /// Where callgrind writes its counts.
+    pub(super) fn counts_of(&self, contender: &Contender, scenario: Scenario) -> PathBuf {
+        self.dir.with_file_name("callgrind").join(format!("{}-{}", contender.name, scenario.name()))
+    }
+
     /// All user instructions of a run with `requests` requests.
     fn count(&self, contender: &Contender, scenario: Scenario, requests: u64) -> Result<u64, String> {
         let fail = |error| format!("{}, {}: {error}", contender.name, scenario.name());
         let stage = self.stage(contender, scenario);
-        let counts = self.dir.join("callgrind");
+        // They stay, for callgrind_annotate.
+        let counts = self.counts_of(contender, scenario);
         let _ = fs::remove_dir_all(&counts);
-        fs::create_dir_all(&counts).map_err(|error| fail(error.to_string()))?;
+        // The workers of nginx write there as another user.
+        let everyone = Permissions::from_mode(0o777);
+        fs::create_dir_all(&counts)
+            .and_then(|()| fs::set_permissions(&counts, everyone))
+            .map_err(|error| fail(error.to_string()))?;
         let out = format!("--callgrind-out-file={}/%p.out", counts.display());
         let under = ["valgrind", "--tool=callgrind", "--error-limit=no", "--quiet", &out].map(str::to_owned);
         let mut proxy = Running::start(contender, &Stage { under: &under, ..stage })?;

@@ -36,6 +36,8 @@ pub(super) struct Sample {
     pub(super) errors: u64,
     /// The share of the requests that went to the first backend; all contenders are to deal evenly.
     pub(super) first_backend: f64,
+    /// The share of the requests that found a connection to the backend open.
+    pub(super) reused: f64,
 }
 
 impl Sample {
@@ -142,9 +144,11 @@ impl Bench<'_> {
 
     fn round(&self, scenario: Scenario, proxy: &Running) -> Result<Sample, String> {
         let before = proxy.usage();
-        let served = self.backend.served();
+        let (served, accepted) = (self.backend.served(), self.backend.accepted());
         let mut sample = self.load(scenario, proxy.address, self.time)?;
         let after = proxy.usage();
+        let connections = self.backend.accepted() - accepted;
+        sample.reused = 1.0 - connections as f64 / sample.completed as f64;
         sample.first_backend = share(served, self.backend.served());
         let each = |used: Duration| used.as_secs_f64() * 1e6 / sample.completed as f64;
         sample.user_us = each(after.user.saturating_sub(before.user));

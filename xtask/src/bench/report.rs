@@ -26,7 +26,8 @@ impl Report<'_> {
             "Written by `cargo xtask bench`. Each contender has one worker on one CPU of its own; the load \
              generator and the backend share another. Figures are medians of the rounds, with the lowest \
              and the highest in brackets; ratios are taken round by round. CPU is the user and system time \
-             of the contender's processes for each completed request.\n\n",
+             of the contender's processes for each completed request. Where a contender is not busy, the load \
+             side is what limits requests/s, and CPU is the figure to look at.\n\n",
         );
         for (name, value) in self.facts {
             let _ = writeln!(out, "- {name}: {value}");
@@ -70,7 +71,7 @@ impl Report<'_> {
 /// One scenario, one line a contender.
 pub(super) fn scenario(results: &Results) -> String {
     let mut out = heading(results.scenario);
-    out.push_str("| contender | requests/s | CPU us/request | of it user | p50 us | p99 us | peak MiB | errors | CPU / nginx | CPU / HAProxy | requests/s / nginx |\n");
+    out.push_str("| contender | requests/s | CPU us/request | of it user | busy % | p50 us | p99 us | peak MiB | errors | CPU / nginx | CPU / HAProxy | requests/s / nginx |\n");
     out.push_str("|---|---|---|---|---|---|---|---|---|---|---|\n");
     for series in results.series.iter().chain(&results.direct) {
         let direct = results.direct.as_ref().is_some_and(|direct| direct.name == series.name);
@@ -80,11 +81,12 @@ pub(super) fn scenario(results: &Results) -> String {
         };
         let _ = writeln!(
             out,
-            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
             series.name,
             spread(series.spread(|it| it.requests_per_second), 0),
             cpu(spread(series.spread(Sample::cpu_us), 2)),
             cpu(series.spread(|it| it.user_us).map_or_else(dash, |user| format!("{:.2}", user.median))),
+            cpu(series.spread(busy).map_or_else(dash, |busy| format!("{:.0}", busy.median))),
             spread(series.spread(|it| it.p50_us), 0),
             spread(series.spread(|it| it.p99_us), 0),
             cpu(format!("{:.1}", series.peak_kib as f64 / 1024.0)),
@@ -94,15 +96,22 @@ pub(super) fn scenario(results: &Results) -> String {
             over("nginx", |it| it.requests_per_second),
         );
     }
-    out.push_str(&uneven(&results.series));
+    out.push_str(&unequal(&results.series));
     if let Some(direct) = &results.direct {
         out.push_str(&added(&results.series, direct));
     }
     out
 }
 
-/// Names the contenders that did not deal requests evenly to both backends, as the work asks.
-fn uneven(series: &[Series]) -> String {
+/// How much of its CPU a contender used, in percent. Where that is little, requests/s tell more of the load
+/// generator and the backend than of the contender.
+fn busy(sample: &Sample) -> f64 {
+    sample.cpu_us() * sample.requests_per_second / 1e4
+}
+
+/// Names the contenders that did not do quite the same work: that did not deal requests evenly to both
+/// backends, or did not keep connections to them.
+fn unequal(series: &[Series]) -> String {
     let mut out = String::new();
     for series in series {
         let Some(share) = series.spread(|it| it.first_backend) else { continue };
