@@ -1,7 +1,7 @@
 //! What the core's decisions cost as configurations grow: `cargo bench --package lb-core`.
 //!
 //! Routes and CIDRs may cost a logarithm; of the algorithms only those that must look at every backend
-//! (random by weight, least request, round robin with unequal weights) may grow with their number.
+//! (least request, round robin with unequal weights) may grow with their number.
 
 use std::{fmt::Write, hint::black_box, net::IpAddr};
 
@@ -86,14 +86,14 @@ fn requests(routes: usize) -> Vec<(String, String)> {
     (0..4096).map(request).collect()
 }
 
-#[divan::bench(args = ROUTES)]
+#[divan::bench(args = ROUTES, sample_size = 4096)]
 fn decide(bencher: Bencher<'_, '_>, routes: usize) {
     let plan = Plan::compile(&valid(routes));
     decide_each(bencher, &plan, &requests(routes), IpAddr::from([192, 0, 2, 1]));
 }
 
 /// A global list of so many denied networks, none of which is the client's.
-#[divan::bench(args = [1, 100, 10_000])]
+#[divan::bench(args = [1, 100, 10_000], sample_size = 4096)]
 fn firewall(bencher: Bencher<'_, '_>, cidrs: usize) {
     let net = |index: usize| {
         let [_, a, b, c] = u32::try_from(index * 2).unwrap_or(0).to_be_bytes();

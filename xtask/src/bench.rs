@@ -84,7 +84,9 @@ fn compare(options: &Options) -> Result<(), String> {
     let contenders = contenders(options)?;
     let scenarios = if options.scenario.is_empty() { Scenario::all() } else { &options.scenario };
     let generator = if options.own_generator { Generator::Own } else { Generator::find() };
-    println!("load: {}", generator.version());
+    if matches!(generator, Generator::Own) && !options.own_generator {
+        println!("wrk is missing (apt-get install wrk): the own generator stands in");
+    }
     let idle_connections = if options.quick { IDLE_CONNECTIONS / 10 } else { IDLE_CONNECTIONS };
     with_bench(options, &contenders, &generator, idle_connections, |bench| {
         let mut results = Vec::new();
@@ -106,9 +108,9 @@ fn compare(options: &Options) -> Result<(), String> {
         let out = out(options, whole && options.also.is_empty());
         write(&out.join(RESULTS), &report.markdown(charted.then_some(CHART)))?;
         if charted {
-            let caption =
-                facts.iter().take(2).map(|(_, value)| value.as_str()).collect::<Vec<_>>().join("; ");
-            write(&out.join(CHART), &chart::cpu(&results, &caption))?;
+            let [(_, versions), (_, machine), (_, date), ..] = &facts[..] else { return Ok(()) };
+            let machine = format!("{machine}; {date}");
+            write(&out.join(CHART), &chart::cpu(&results, &[versions, &machine]))?;
         }
         Ok(())
     })
@@ -232,18 +234,8 @@ fn facts(bench: &Bench<'_>) -> Vec<(String, String)> {
     let first = |program: &str, arguments: &[&str]| {
         contender::output(Path::new(program), arguments).unwrap_or_else(|| "unknown".into())
     };
-    let versions: Vec<String> = bench
-        .contenders
-        .iter()
-        .map(|it| {
-            it.version
-                .split(" - ")
-                .next()
-                .unwrap_or_default()
-                .replace(" version", "")
-                .replace(" version:", "")
-        })
-        .collect();
+    let versions: Vec<String> =
+        bench.contenders.iter().map(|it| format!("{} {}", it.name, it.version)).collect();
     let command = env::args().skip(1).collect::<Vec<_>>().join(" ");
     let commit = first("git", &["-C", &root().display().to_string(), "describe", "--always", "--dirty"]);
     let pairs = [

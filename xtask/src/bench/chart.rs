@@ -9,6 +9,8 @@ const LEFT: usize = 110;
 const RIGHT: usize = 130;
 const TOP: usize = 76;
 const BAR: usize = 15;
+/// Of the caption.
+const LINE: usize = 15;
 const GROUP_GAP: usize = 14;
 /// Bars longer than this are cut; the figure beside them tells.
 const RATIO_MAX: f64 = 2.0;
@@ -17,10 +19,11 @@ const COLOURS: [(&str, &str); 4] =
 const OTHER: &str = "#ae3ec9";
 
 /// CPU time for each request over that of nginx, one group of bars a scenario.
-pub(super) fn cpu(results: &[Results], caption: &str) -> String {
+pub(super) fn cpu(results: &[Results], caption: &[&str]) -> String {
     let groups: Vec<(String, Vec<Bar>)> =
         results.iter().map(|results| (results.scenario.name(), bars(results))).collect();
-    let height: usize = groups.iter().map(|(_, bars)| bars.len() * BAR + GROUP_GAP).sum::<usize>() + TOP + 34;
+    let height: usize = groups.iter().map(|(_, bars)| bars.len() * BAR + GROUP_GAP).sum::<usize>();
+    let height = height + TOP + 18 + LINE * caption.len();
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" \
          font-family=\"system-ui, sans-serif\" font-size=\"12\" role=\"img\">\n\
@@ -34,7 +37,7 @@ pub(super) fn cpu(results: &[Results], caption: &str) -> String {
          (shorter is better)</text>\n"
     );
     legend(&mut out, &groups);
-    axis(&mut out, height);
+    axis(&mut out, height - 14 - LINE * caption.len());
     let mut y = TOP;
     for (name, bars) in &groups {
         let middle = y + bars.len() * BAR / 2 + 4;
@@ -50,12 +53,15 @@ pub(super) fn cpu(results: &[Results], caption: &str) -> String {
         }
         y += GROUP_GAP;
     }
-    let _ = writeln!(
-        out,
-        "<text class=\"quiet\" x=\"16\" y=\"{}\" font-size=\"11\">{}</text>\n</svg>",
-        height - 10,
-        escape(caption)
-    );
+    for (line, from_end) in caption.iter().zip((0..caption.len()).rev()) {
+        let _ = writeln!(
+            out,
+            "<text class=\"quiet\" x=\"16\" y=\"{}\" font-size=\"11\">{}</text>",
+            height - 10 - from_end * LINE,
+            escape(line)
+        );
+    }
+    out.push_str("</svg>\n");
     out
 }
 
@@ -128,7 +134,7 @@ fn legend(out: &mut String, groups: &[(String, Vec<Bar>)]) {
     }
 }
 
-fn axis(out: &mut String, height: usize) {
+fn axis(out: &mut String, bottom: usize) {
     for ratio in [0.0, 0.5, 1.0, 1.5, 2.0] {
         let x = x_of(ratio);
         let dash = if ratio == 1.0 { "" } else { " stroke-dasharray=\"2 3\"" };
@@ -137,7 +143,7 @@ fn axis(out: &mut String, height: usize) {
             "<line class=\"line\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{}\" y2=\"{}\"{dash}/>\
              <text class=\"quiet\" x=\"{x:.1}\" y=\"{}\" font-size=\"11\" text-anchor=\"middle\">{ratio}</text>",
             TOP - 4,
-            height - 30,
+            bottom,
             TOP - 8
         );
     }
@@ -167,7 +173,7 @@ mod tests {
         };
         let series = vec![series("lb", 8.0), series("nginx", 10.0), series("a<b", 57.0)];
         let results = Results { scenario: Scenario::Small64, series, direct: None };
-        let svg = cpu(&[results], "here & now");
+        let svg = cpu(&[results], &["here & now", "on it"]);
         for part in [">0.80</text>", ">5.70 (bar cut)</text>", "a&lt;b", "here &amp; now", "</svg>"] {
             assert!(svg.contains(part), "{part} in {svg}");
         }

@@ -50,6 +50,7 @@ pub(super) enum Setup {
 impl Contender {
     pub(super) fn lb(name: &str, program: &Path) -> Result<Self, String> {
         let version = output(program, &["--version"])
+            .map(|said| number(&said))
             .ok_or_else(|| format!("{}: cannot be run with --version", program.display()))?;
         let (name, program) = (name.to_owned(), program.to_owned());
         Ok(Self { name, kind: Kind::Lb, program, version })
@@ -69,7 +70,7 @@ impl Contender {
                 missing.push(format!("{name} ({install})"));
                 continue;
             };
-            let version = output(&program, &[argument]).unwrap_or_default();
+            let version = output(&program, &[argument]).map(|said| number(&said)).unwrap_or_default();
             found.push(Self { name: name.into(), kind, program, version });
         }
         (found, missing)
@@ -255,9 +256,26 @@ pub(super) fn output(program: &Path, arguments: &[&str]) -> Option<String> {
     Some(String::from_utf8_lossy(&said).lines().next()?.trim().to_owned())
 }
 
+/// The version in what a program says of itself, such as `nginx version: nginx/1.22.1`.
+fn number(said: &str) -> String {
+    let word = said.split_whitespace().find(|word| word.contains(|letter: char| letter.is_ascii_digit()));
+    word.and_then(|word| word.rsplit('/').next()).unwrap_or(said).to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn versions_are_found() {
+        assert_eq!(number("nginx version: nginx/1.22.1"), "1.22.1");
+        assert_eq!(
+            number("HAProxy version 2.6.12-1+deb12u4 2026/10/17 - https://haproxy.org/"),
+            "2.6.12-1+deb12u4"
+        );
+        assert_eq!(number("lb 0.1.0"), "0.1.0");
+        assert_eq!(number("v2.11.7 h1:abc="), "v2.11.7");
+    }
 
     #[test]
     fn templates_are_filled() {

@@ -45,7 +45,7 @@ impl Generator {
                 let said = contender::output(program, &["-v"]).unwrap_or_default();
                 said.split(" Copyright").next().unwrap_or_default().to_owned()
             }
-            Self::Own => "own generator (wrk is missing: apt-get install wrk)".into(),
+            Self::Own => "own generator".into(),
         }
     }
 

@@ -51,8 +51,15 @@ impl Report<'_> {
         if self.results.is_empty() {
             return String::new();
         }
-        out.push_str("| scenario | CPU / nginx | CPU / HAProxy | requests/s / nginx | requests/s / HAProxy | p99 / nginx | p99 / HAProxy |\n");
-        out.push_str("|---|---|---|---|---|---|---|\n");
+        out.push_str(&header(&[
+            "scenario",
+            "CPU / nginx",
+            "CPU / HAProxy",
+            "requests/s / nginx",
+            "requests/s / HAProxy",
+            "p99 / nginx",
+            "p99 / HAProxy",
+        ]));
         for results in self.results {
             let Some(lb) = results.of("lb") else { continue };
             let _ = write!(out, "| {} |", results.scenario.name());
@@ -71,8 +78,20 @@ impl Report<'_> {
 /// One scenario, one line a contender.
 pub(super) fn scenario(results: &Results) -> String {
     let mut out = heading(results.scenario);
-    out.push_str("| contender | requests/s | CPU us/request | of it user | busy % | p50 us | p99 us | peak MiB | errors | CPU / nginx | CPU / HAProxy | requests/s / nginx |\n");
-    out.push_str("|---|---|---|---|---|---|---|---|---|---|---|\n");
+    out.push_str(&header(&[
+        "contender",
+        "requests/s",
+        "CPU us/request",
+        "of it user",
+        "busy %",
+        "p50 us",
+        "p99 us",
+        "peak MiB",
+        "errors",
+        "CPU / nginx",
+        "CPU / HAProxy",
+        "requests/s / nginx",
+    ]));
     for series in results.series.iter().chain(&results.direct) {
         let direct = results.direct.as_ref().is_some_and(|direct| direct.name == series.name);
         let cpu = |text: String| if direct { "-".to_owned() } else { text };
@@ -113,12 +132,18 @@ fn busy(sample: &Sample) -> f64 {
 /// backends, or did not keep connections to them.
 fn unequal(series: &[Series]) -> String {
     let mut out = String::new();
+    let median = |series: &Series, figure: fn(&Sample) -> f64| series.spread(figure).map(|it| it.median);
     for series in series {
-        let Some(share) = series.spread(|it| it.first_backend) else { continue };
-        if (share.median - 0.5).abs() > 0.05 {
-            let percent = share.median * 100.0;
+        if let Some(share) = median(series, |it| it.first_backend).filter(|share| (share - 0.5).abs() > 0.05)
+        {
+            let percent = share * 100.0;
             let _ =
                 writeln!(out, "\n{} sent {percent:.0} % of the requests to the first backend.", series.name);
+        }
+        if let Some(reused) = median(series, |it| it.reused).filter(|&reused| reused < 0.99) {
+            let percent = (1.0 - reused) * 100.0;
+            let _ =
+                writeln!(out, "\n{} opened a connection for {percent:.1} % of the requests.", series.name);
         }
     }
     out
@@ -141,8 +166,16 @@ fn added(series: &[Series], direct: &Series) -> String {
 /// Memory, one line a contender.
 pub(super) fn idle(idle: &[Idle]) -> String {
     let mut out = heading(Scenario::Idle5000);
-    out.push_str("| contender | connections | KiB each, never used | after one request | after a burst | without connections, MiB | peak MiB | errors |\n");
-    out.push_str("|---|---|---|---|---|---|---|---|\n");
+    out.push_str(&header(&[
+        "contender",
+        "connections",
+        "KiB each, never used",
+        "after one request",
+        "after a burst",
+        "without connections, MiB",
+        "peak MiB",
+        "errors",
+    ]));
     for it in idle {
         let _ = writeln!(
             out,
@@ -164,6 +197,11 @@ fn heading(scenario: Scenario) -> String {
     format!("\n## {}: {}\n\n", scenario.name(), scenario.about())
 }
 
+/// The first two lines of a table.
+fn header(columns: &[&str]) -> String {
+    format!("| {} |\n|{}\n", columns.join(" | "), "---|".repeat(columns.len()))
+}
+
 fn dash() -> String {
     "-".to_owned()
 }
@@ -172,4 +210,54 @@ fn spread(spread: Option<Spread>, digits: usize) -> String {
     spread.map_or_else(dash, |Spread { median, min, max }| {
         format!("{median:.digits$} ({min:.digits$}..{max:.digits$})")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_have_as_many_cells_as_columns() {
+        let sample = Sample {
+            completed: 10,
+            requests_per_second: 1000.0,
+            user_us: 3.0,
+            system_us: 7.0,
+            p50_us: 50.0,
+            p99_us: 99.0,
+            errors: 1,
+            first_backend: 0.8,
+            reused: 0.5,
+        };
+        let series = |name: &str| Series { name: name.into(), samples: vec![sample; 3], peak_kib: 2048 };
+        let results = Results {
+            scenario: Scenario::Single,
+            series: vec![series("lb"), series("nginx")],
+            direct: Some(series("no proxy")),
+        };
+        let idle = Idle {
+            name: "lb".into(),
+            connections: 5000,
+            empty_kib: 4096,
+            never_used: 1.0,
+            after_one: 2.0,
+            after_burst: 3.0,
+            peak_kib: 8192,
+            errors: 0,
+        };
+        let facts = [("date".to_owned(), "today".to_owned())];
+        let report = Report { facts: &facts, results: &[results], idle: &[idle] };
+        let text = report.markdown(Some("cpu.svg"));
+        let mut columns = 0;
+        for line in text.lines() {
+            let cells = line.matches('|').count();
+            if line.starts_with('|') && columns > 0 {
+                assert_eq!(cells, columns, "{line}");
+            }
+            columns = cells;
+        }
+        for part in ["80 % of the requests", "50.0 % of the requests", "lb 0 us", "| 1.00 (1.00..1.00) |"] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+    }
 }
