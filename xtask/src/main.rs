@@ -1,5 +1,6 @@
 //! The workspace's own commands: `cargo xtask test` and friends.
 
+mod bench;
 mod test;
 
 use std::process::ExitCode;
@@ -18,6 +19,8 @@ struct Cli {
 enum Command {
     /// Run every test: the core's, the testkit's, the server's, the chapters and the end-to-end suites
     Test(test::Options),
+    /// Measure lb side by side with nginx, HAProxy and Caddy
+    Bench(bench::Options),
     /// Check formatting, clippy and documentation, all warnings denied
     Lint,
 }
@@ -25,6 +28,7 @@ enum Command {
 fn main() -> ExitCode {
     let report = match Cli::parse().command {
         Command::Test(options) => test::run(&options),
+        Command::Bench(options) => bench::run(&options),
         Command::Lint => test::lint(),
     };
     if report { ExitCode::SUCCESS } else { ExitCode::FAILURE }

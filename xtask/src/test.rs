@@ -26,7 +26,7 @@ struct Tier {
     args: &'static [&'static str],
 }
 
-const TIERS: [Tier; 4] = [
+const TIERS: [Tier; 5] = [
     Tier {
         name: "core",
         about: "decisions: unit and property tests of lb-core, with its doc examples",
@@ -46,6 +46,11 @@ const TIERS: [Tier; 4] = [
         name: "suite",
         about: "chapters 1 to 7, the guide, the server's promises end to end, the command line",
         args: &["test", "--package", "lb-tests"],
+    },
+    Tier {
+        name: "xtask",
+        about: "the parts of the benchmark: its backend, its load, its sums",
+        args: &["test", "--package", "xtask"],
     },
 ];
 

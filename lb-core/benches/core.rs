@@ -1,0 +1,185 @@
+//! What the core's decisions cost as configurations grow: `cargo bench --package lb-core`.
+//!
+//! Routes and CIDRs may cost a logarithm; of the algorithms only those that must look at every backend
+//! (least request, round robin with unequal weights) may grow with their number.
+
+use std::{fmt::Write, hint::black_box, net::IpAddr};
+
+use divan::Bencher;
+use lb_core::{
+    config::{Algorithm, Backend, BackendAddress, Config, Firewall, Listener, Pool as PoolConfig, Valid},
+    plan::{Decision, Plan},
+    pool::{Outcome, Pool},
+    prng::Prng,
+    request::RequestView,
+    time::Instant,
+};
+
+fn main() {
+    divan::main();
+}
+
+const ROUTES: [usize; 3] = [10, 1000, 10_000];
+const BACKENDS: [usize; 3] = [3, 100, 1000];
+
+/// A file of `count` routes: one host for each ten of them, with paths and prefixes of three segments.
+fn file(count: usize) -> String {
+    let mut text = String::from(
+        "[[listener]]\nbind = \"127.0.0.1:8000\"\n\n[pool.p]\nbackends = [\"127.0.0.1:8081\", \"127.0.0.1:8082\"]\n",
+    );
+    for index in 0..count {
+        let key = if index % 2 == 0 { "path_prefix" } else { "path" };
+        let host = index / 10;
+        // Writing to a string cannot fail.
+        let _ = write!(
+            text,
+            "\n[[route]]\nname = \"r{index}\"\npool = \"p\"\n\
+             match = {{ host = \"h{host}.example.com\", {key} = \"/api/v1/r{index}\" }}\n\
+             [route.request]\nset_headers = {{ X-Route = \"r{index}\" }}\n"
+        );
+    }
+    text
+}
+
+fn valid(count: usize) -> Valid {
+    Config::load(&file(count)).unwrap_or_else(|problems| panic!("{}", problems.in_file("bench")))
+}
+
+/// What a browser sends.
+const HEADERS: [(&str, &str); 5] = [
+    ("host", "h0.example.com"),
+    ("user-agent", "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"),
+    ("accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"),
+    ("accept-language", "en-GB,en;q=0.7,de;q=0.3"),
+    ("accept-encoding", "gzip, deflate, br, zstd"),
+];
+
+/// Requests for all routes in turn, so that no branch predictor learns one of them.
+fn decide_each(bencher: Bencher<'_, '_>, plan: &Plan, requests: &[(String, String)], client: IpAddr) {
+    let headers = &HEADERS[..];
+    let mut next = 0;
+    bencher.bench_local(|| {
+        let (host, path) = &requests[next];
+        next = (next + 1) % requests.len();
+        let view = RequestView {
+            method: "GET",
+            authority: Some(host),
+            path,
+            query: None,
+            headers: &headers,
+            client,
+        };
+        let decision = plan.decide(black_box(&view));
+        debug_assert!(matches!(decision, Decision::Forward { .. }), "{host} {path}: {decision:?}");
+        matches!(decision, Decision::Forward { .. })
+    });
+}
+
+/// As many requests for each of `routes` routes, in a random order.
+fn requests(routes: usize) -> Vec<(String, String)> {
+    let mut prng = Prng::new(1);
+    let request = |_| {
+        let route = prng.below(routes as u64);
+        let below = if route.is_multiple_of(2) { "/item/7" } else { "" };
+        (format!("h{}.example.com", route / 10), format!("/api/v1/r{route}{below}"))
+    };
+    (0..4096).map(request).collect()
+}
+
+#[divan::bench(args = ROUTES, sample_size = 4096)]
+fn decide(bencher: Bencher<'_, '_>, routes: usize) {
+    let plan = Plan::compile(&valid(routes));
+    decide_each(bencher, &plan, &requests(routes), IpAddr::from([192, 0, 2, 1]));
+}
+
+/// A global list of so many denied networks, none of which is the client's.
+#[divan::bench(args = [1, 100, 10_000], sample_size = 4096)]
+fn firewall(bencher: Bencher<'_, '_>, cidrs: usize) {
+    let net = |index: usize| {
+        let [_, a, b, c] = u32::try_from(index * 2).unwrap_or(0).to_be_bytes();
+        format!("10.{b}.{c}.{a}/32").parse().ok()
+    };
+    let mut config = valid(10).into_inner();
+    config.firewall = Firewall { deny_ips: (0..cidrs).filter_map(net).collect(), ..Firewall::default() };
+    assert_eq!(config.firewall.deny_ips.len(), cidrs);
+    let valid = config.validate().unwrap_or_else(|problems| panic!("{}", problems.in_file("bench")));
+    decide_each(bencher, &Plan::compile(&valid), &requests(10), IpAddr::from([10, 20, 30, 40]));
+}
+
+/// From the text of a file to what the server runs.
+#[divan::bench(args = ROUTES, sample_count = 10)]
+fn load_and_compile(bencher: Bencher<'_, '_>, routes: usize) {
+    let text = file(routes);
+    bencher.bench(|| Config::load(black_box(&text)).map(|valid| Plan::compile(&valid)).is_ok());
+}
+
+#[divan::bench(args = ROUTES, sample_count = 10)]
+fn validate_and_compile(bencher: Bencher<'_, '_>, routes: usize) {
+    let config = valid(routes).into_inner();
+    bencher
+        .with_inputs(|| config.clone())
+        .bench_values(|config| config.validate().map(|valid| Plan::compile(&valid)).is_ok());
+}
+
+/// One request with ten others in flight.
+fn pick_and_finish(bencher: Bencher<'_, '_>, algorithm: Algorithm, backends: usize, weight: fn(u32) -> u32) {
+    let backend = |index: u32| {
+        let [_, _, a, b] = index.to_be_bytes();
+        let address = BackendAddress::Ip((IpAddr::from([10, 0, a, b]), 80).into());
+        Backend { weight: weight(index), ..Backend::at(address, format!("b{index}")) }
+    };
+    let config = Config {
+        listeners: vec![Listener::at((IpAddr::from([127, 0, 0, 1]), 8000).into())],
+        pools: [(
+            "p".to_owned(),
+            PoolConfig {
+                algorithm,
+                backends: (0..u32::try_from(backends).unwrap_or(0)).map(backend).collect(),
+                ..PoolConfig::default()
+            },
+        )]
+        .into(),
+        routes: vec![lb_core::config::Route::to("p")],
+        ..Config::default()
+    };
+    let valid = config.validate().unwrap_or_else(|problems| panic!("{}", problems.in_file("bench")));
+    let mut now = Instant::from_nanos(1);
+    let mut pool = Pool::new("p".into(), &valid.pools["p"], Prng::new(1), now);
+    let mut others: std::collections::VecDeque<_> = (0..10).filter_map(|_| pool.pick(&[], now)).collect();
+    assert_eq!(others.len(), 10);
+    bencher.bench_local(|| {
+        now = now + lb_core::time::Duration::from_micros(10);
+        others.extend(pool.pick(&[], black_box(now)));
+        if let Some(ticket) = others.pop_front() {
+            pool.finish(ticket, Outcome::Success, now);
+        }
+    });
+    while let Some(ticket) = others.pop_front() {
+        pool.finish(ticket, Outcome::Success, now);
+    }
+}
+
+#[divan::bench(args = BACKENDS)]
+fn pick_random(bencher: Bencher<'_, '_>, backends: usize) {
+    pick_and_finish(bencher, Algorithm::Random, backends, |_| 1);
+}
+
+#[divan::bench(args = BACKENDS)]
+fn pick_round_robin(bencher: Bencher<'_, '_>, backends: usize) {
+    pick_and_finish(bencher, Algorithm::RoundRobin, backends, |_| 1);
+}
+
+#[divan::bench(args = BACKENDS)]
+fn pick_round_robin_by_weight(bencher: Bencher<'_, '_>, backends: usize) {
+    pick_and_finish(bencher, Algorithm::RoundRobin, backends, |index| 1 + index % 5);
+}
+
+#[divan::bench(args = BACKENDS)]
+fn pick_least_request(bencher: Bencher<'_, '_>, backends: usize) {
+    pick_and_finish(bencher, Algorithm::LeastRequest, backends, |_| 1);
+}
+
+#[divan::bench(args = BACKENDS)]
+fn pick_p2c(bencher: Bencher<'_, '_>, backends: usize) {
+    pick_and_finish(bencher, Algorithm::P2c, backends, |_| 1);
+}
