@@ -74,6 +74,7 @@ impl Acceptor {
         let listener = unsafe { AsyncFd::register(bound.listener)? };
         let dealer = Rc::new(Dealer {
             listener,
+            address: bound.address,
             state: RefCell::new(bound.state),
             workers: Rc::clone(workers),
             shared: Arc::clone(shared),
@@ -87,6 +88,11 @@ impl Acceptor {
     /// Whether this acceptor's socket serves that listener.
     pub(crate) fn is_for(&self, config: &config::Listener) -> bool {
         self.dealer.state.borrow().config.bind == config.bind
+    }
+
+    /// Where it accepts, with the port that was taken for port 0.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.dealer.address
     }
 
     /// New connections get this configuration.
@@ -106,6 +112,7 @@ impl Acceptor {
 
 struct Dealer {
     listener: AsyncFd<TcpListener>,
+    address: SocketAddr,
     state: RefCell<Arc<ListenerState>>,
     workers: Rc<Vec<WorkerHandle>>,
     shared: Arc<Shared>,

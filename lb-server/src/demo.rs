@@ -14,6 +14,8 @@ use lb_server::{Observer, Options, Server, access_log::Record};
 use lb_testkit::{Backend, Behaviour};
 use tokio::sync::mpsc as async_mpsc;
 
+use crate::say;
+
 /// Lines a second that are printed one by one; further requests are summed up.
 const LINES_PER_SECOND: usize = 25;
 
@@ -34,7 +36,7 @@ pub(crate) async fn run(listen: SocketAddr) -> Result<(), String> {
     // Before anything is said, so that Ctrl-C ends the demo cleanly from then on.
     let mut signals =
         crate::Signals::listen().map_err(|error| format!("cannot listen for signals: {error}"))?;
-    println!("{}", introduction(&text, address));
+    say(introduction(&text, address));
     let printer = thread::spawn(move || print(&inbox));
 
     let mut lines = typed_lines();
@@ -51,10 +53,10 @@ pub(crate) async fn run(listen: SocketAddr) -> Result<(), String> {
             }
             Some("quit" | "exit") => break,
             Some("") => {}
-            Some(line) => println!("{}", backends.obey(line).await),
+            Some(line) => say(backends.obey(line).await),
         }
     }
-    println!("ending: finishing what is in flight");
+    say("ending: finishing what is in flight");
     {
         let mut ending = std::pin::pin!(server.shutdown());
         tokio::select! {
@@ -265,14 +267,14 @@ fn print(inbox: &mpsc::Receiver<Event>) {
         let event = inbox.recv_timeout(Duration::from_secs(1));
         if second.elapsed() >= Duration::from_secs(1) {
             if silent > 0 {
-                println!("... and {silent} requests more");
+                say(format_args!("... and {silent} requests more"));
             }
             (second, printed, silent) = (Instant::now(), 0, 0);
         }
         match event {
-            Ok(Event::Health(line)) => println!("{line}"),
+            Ok(Event::Health(line)) => say(line),
             Ok(Event::Request(line)) if printed < LINES_PER_SECOND => {
-                println!("{line}");
+                say(line);
                 printed += 1;
             }
             Ok(Event::Request(_)) => silent += 1,

@@ -3,8 +3,8 @@
 mod demo;
 
 use std::{
-    fs,
-    io::IsTerminal,
+    fmt, fs,
+    io::{self, IsTerminal, Write},
     net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -102,10 +102,16 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
-            eprintln!("{message}");
+            // Nothing better can be done where standard error is closed.
+            let _ = writeln!(io::stderr(), "{message}");
             ExitCode::from(EXIT_FAILED)
         }
     }
+}
+
+/// Prints a line. Whoever closed standard output does not want it, and that ends nothing else.
+fn say(line: impl fmt::Display) {
+    let _ = writeln!(io::stdout(), "{line}");
 }
 
 fn block_on(future: impl Future<Output = Result<(), String>>) -> Result<(), String> {
@@ -140,13 +146,13 @@ fn load(path: &Path) -> Result<Valid, String> {
 fn check(given: Option<&Path>) -> Result<(), String> {
     let path = find_config(given)?;
     let config = load(&path)?;
-    println!(
+    say(format_args!(
         "{}: valid ({}, {}, {})",
         path.display(),
         counted(config.listeners.len(), "listener"),
         counted(config.pools.len(), "pool"),
         counted(config.routes.len(), "route"),
-    );
+    ));
     Ok(())
 }
 
@@ -233,14 +239,14 @@ async fn reload(server: &Server, path: &Path) {
 
 async fn backend(name: String, endpoint: Option<String>, listen: SocketAddr) -> Result<(), String> {
     let mut builder = lb_testkit::Backend::app(&name).listen(listen).on_request(|request| {
-        println!("{} {}", request.method(), request.target());
+        say(format_args!("{} {}", request.method(), request.target()));
     });
     if let Some(endpoint) = &endpoint {
         builder = builder.endpoint(endpoint);
     }
     let mut signals = Signals::listen().map_err(|error| format!("cannot listen for signals: {error}"))?;
     let backend = builder.start().await.map_err(|error| format!("cannot listen on {listen}: {error}"))?;
-    println!("{name} listens on {}", backend.addr());
+    say(format_args!("{name} listens on {}", backend.addr()));
     signals.end().await;
     backend.stop().await;
     Ok(())

@@ -18,7 +18,7 @@ use lb_core::{
     ip_set::IpSet,
     pool::EndpointStatus,
     prng::Prng,
-    time::Duration,
+    reload::Diff,
 };
 use tokio::{
     sync::{mpsc, oneshot},
@@ -46,7 +46,6 @@ pub struct Options {
 
 /// A running server. Dropping it lets it run on; end it with [`Server::shutdown`].
 pub struct Server {
-    addresses: Vec<SocketAddr>,
     commands: mpsc::UnboundedSender<Command>,
     shared: Arc<Shared>,
 }
@@ -144,10 +143,15 @@ impl Server {
         let clock = Clock::start();
         let mut prng = Prng::new(options.seed.unwrap_or_else(random_seed));
         let snapshot = Snapshot::new(config, None, clock, &mut prng, &observers);
-        let shared =
-            Arc::new(Shared { snapshot: ArcSwap::from_pointee(snapshot), clock, access_log, observers });
         let bound = config.listeners.iter().map(crate::accept::bind).collect::<Result<Vec<_>, _>>()?;
-        let addresses = bound.iter().map(|bound| bound.address).collect();
+        let addresses: Vec<SocketAddr> = bound.iter().map(|bound| bound.address).collect();
+        let shared = Arc::new(Shared {
+            snapshot: ArcSwap::from_pointee(snapshot),
+            addresses: ArcSwap::from_pointee(addresses),
+            clock,
+            access_log,
+            observers,
+        });
         let count = config.workers.map_or_else(cpus, |workers| workers as usize);
         let workers = (0..count)
             .map(|index| Worker::spawn(index, Arc::clone(&shared), prng.fork(index as u64)))
@@ -156,7 +160,7 @@ impl Server {
         let (commands, inbox) = mpsc::unbounded_channel();
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
-        let shutdown_timeout = config.shutdown_timeout.0;
+        let config = config.clone();
         let (started, start) = std::sync::mpsc::channel();
         let kept = Arc::clone(&shared);
         thread::Builder::new()
@@ -174,7 +178,7 @@ impl Server {
                         workers,
                         shared,
                         prng,
-                        shutdown_timeout,
+                        config,
                     });
                     match outcome {
                         Ok(control) => {
@@ -189,14 +193,14 @@ impl Server {
             })
             .map_err(StartError::Thread)?;
         start.recv().unwrap_or(Err(StartError::Stopped))?;
-        Ok(Self { addresses, commands, shared: kept })
+        Ok(Self { commands, shared: kept })
     }
 
     /// The addresses that are listened on, in the order of the configuration, with the ports that were
     /// taken for port 0.
     #[must_use]
-    pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.shared.addresses.load().to_vec()
     }
 
     /// How the pools stand now.
@@ -265,7 +269,8 @@ struct Control {
     acceptors: Vec<Acceptor>,
     pool_tasks: Vec<JoinHandle<()>>,
     prng: Prng,
-    shutdown_timeout: Duration,
+    /// What runs.
+    config: Valid,
 }
 
 impl Control {
@@ -274,12 +279,9 @@ impl Control {
         while let Some(command) = inbox.recv().await {
             match command {
                 Command::Reload(config, done) => {
-                    let result = self.reload(&config);
-                    match &result {
-                        Ok(()) => tracing::info!("configuration reloaded"),
-                        Err(error) => {
-                            tracing::error!(%error, "configuration not reloaded; the old one stays")
-                        }
+                    let result = self.reload(*config);
+                    if let Err(error) = &result {
+                        tracing::error!(%error, "configuration not reloaded; the old one stays");
                     }
                     let _ = done.send(result); // whoever asked may have gone
                 }
@@ -307,7 +309,7 @@ impl Control {
         }
     }
 
-    fn reload(&mut self, config: &Valid) -> Result<(), StartError> {
+    fn reload(&mut self, config: Valid) -> Result<(), StartError> {
         // What can fail comes first, so that a failure leaves everything as it was.
         let mut kept: Vec<Option<Acceptor>> = Vec::new();
         let mut fresh = Vec::new();
@@ -346,12 +348,23 @@ impl Control {
         for acceptor in old.into_iter().flatten() {
             acceptor.stop();
         }
-        self.shutdown_timeout = config.shutdown_timeout.0;
+        let addresses = self.acceptors.iter().map(Acceptor::address).collect();
+        self.shared.addresses.store(Arc::new(addresses));
         let previous = self.shared.snapshot.load_full();
-        let next =
-            Snapshot::new(config, Some(&previous), self.shared.clock, &mut self.prng, &self.shared.observers);
+        let next = Snapshot::new(
+            &config,
+            Some(&previous),
+            self.shared.clock,
+            &mut self.prng,
+            &self.shared.observers,
+        );
         self.shared.snapshot.store(Arc::new(next));
         self.start_pool_tasks();
+        tracing::info!(changes = %Diff::between(&self.config, &config), "configuration reloaded");
+        if self.config.workers != config.workers || self.config.access_log != config.access_log {
+            tracing::warn!("changes of workers and access_log take effect at the next start");
+        }
+        self.config = config;
         Ok(())
     }
 
@@ -370,7 +383,7 @@ impl Control {
         };
         tokio::select! {
             () = self.ended() => return Shutdown::Clean,
-            () = tokio::time::sleep(self.shutdown_timeout) => {}
+            () = tokio::time::sleep(self.config.shutdown_timeout.0) => {}
             () = forced => {}
         }
         let left = self.workers.iter().map(|worker| worker.load.load(Ordering::Relaxed)).sum();

@@ -38,6 +38,8 @@ use crate::{
 /// What all workers share.
 pub(crate) struct Shared {
     pub(crate) snapshot: ArcSwap<Snapshot>,
+    /// Where connections are accepted.
+    pub(crate) addresses: ArcSwap<Vec<SocketAddr>>,
     pub(crate) clock: Clock,
     pub(crate) access_log: AccessLog,
     pub(crate) observers: Observers,

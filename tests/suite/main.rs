@@ -4,5 +4,6 @@ mod chapters;
 mod cli;
 mod e2e_backend;
 mod e2e_client;
+mod foreign_backends;
 mod lifecycle;
 mod support;

@@ -486,12 +486,10 @@ impl Front {
                 return;
             }
         }
-        // A close with unread bytes resets the connection, and a reset may overtake the last answer.
-        let all_read =
-            self.last.get() && self.refusal.get().is_none() && self.position() == Position::Between;
-        if !all_read && !self.eof.get() && !self.left.get() && self.shutdown().await.is_ok() {
-            let deadline = self.worker.clock.now() + LINGER;
-            self.timer.set(deadline);
+        if let Some(until) = self.linger_until()
+            && self.shutdown().await.is_ok()
+        {
+            self.timer.set(until);
             let mut discarded = 0;
             poll_fn(|cx| {
                 if self.timer.poll_fired(cx).is_ready() {
@@ -501,6 +499,21 @@ impl Front {
             })
             .await;
         }
+    }
+
+    /// A close with unread bytes resets the connection, and a reset may overtake the last answer: until
+    /// when the client is waited for, so that it does not.
+    fn linger_until(&self) -> Option<Instant> {
+        let now = self.worker.clock.now();
+        let between = self.refusal.get().is_none() && self.position() == Position::Between;
+        if self.eof.get() || self.left.get() || (between && self.last.get()) {
+            return None;
+        }
+        // One that has waited for its next request has long had its last answer.
+        let is_idle = between && !self.in_flight.get() && self.wait.get() == Wait::Begin;
+        let since = if is_idle { self.since.get() } else { now };
+        let answered = self.scanner.borrow().heads() > 0 || !between;
+        Some(since + LINGER).filter(|until| answered && *until > now)
     }
 
     async fn write_all(&self, mut bytes: &[u8]) -> Result<()> {
