@@ -141,6 +141,9 @@ fn count(options: &Options) -> Result<(), String> {
         println!("profiles: callgrind_annotate {}/*/*.out", bench.dir.with_file_name("callgrind").display());
         Ok(())
     })?;
+    if own.is_empty() {
+        return Ok(());
+    }
     let file = out(options, true).join(BUDGET);
     let recorded = match fs::read_to_string(&file) {
         Ok(text) => {
