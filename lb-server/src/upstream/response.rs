@@ -93,11 +93,12 @@ impl Heads {
 }
 
 fn take_head(buffer: &mut BytesMut, to_head_request: bool) -> Result<Option<Head>, Invalid> {
-    let Some(line) = Places::find(buffer)? else { return Ok(None) };
+    let mut places = [Place::default(); FIELDS_MAX];
+    let Some(line) = find(buffer, &mut places)? else { return Ok(None) };
     let bytes = buffer.split_to(line.length).freeze();
     let mut framing = Framing::default();
     let mut headers = HeaderMap::with_capacity(line.count);
-    for place in &line.fields[..line.count] {
+    for place in &places[..line.count] {
         let name = HeaderName::from_bytes(&bytes[place.name.range()])
             .map_err(|_| Invalid("a field's name is not one"))?;
         // A slice of the head's own bytes: values are not copied.
@@ -121,15 +122,17 @@ fn take_head(buffer: &mut BytesMut, to_head_request: bool) -> Result<Option<Head
     Ok(Some(Head { status: line.status, headers, body, keep_alive }))
 }
 
-/// Where a head's parts stand in its bytes.
-struct Places {
+/// A head, but for its fields.
+struct Line {
     status: StatusCode,
     is_11: bool,
+    /// Bytes of the whole head.
     length: usize,
+    /// How many fields there are.
     count: usize,
-    fields: [Place; FIELDS_MAX],
 }
 
+/// Where a field stands in a head's bytes.
 #[derive(Clone, Copy, Default)]
 struct Place {
     name: Span,
@@ -154,41 +157,38 @@ impl Span {
     }
 }
 
-impl Places {
-    fn find(buffer: &[u8]) -> Result<Option<Self>, Invalid> {
-        let mut storage = [const { MaybeUninit::uninit() }; FIELDS_MAX];
-        let mut head = httparse::Response::new(&mut []);
-        let config = httparse::ParserConfig::default();
-        // Longer than a head may be is longer than is looked at.
-        let window = &buffer[..buffer.len().min(HEAD_BYTES_MAX)];
-        if matches!(window, [b'\r' | b'\n', ..]) {
-            return Err(Invalid(EMPTY_LINE));
-        }
-        let length = match config.parse_response_with_uninit_headers(&mut head, window, &mut storage) {
-            Ok(httparse::Status::Complete(length)) => length,
-            Ok(httparse::Status::Partial) if window.len() < HEAD_BYTES_MAX => return Ok(None),
-            Ok(httparse::Status::Partial) => return Err(Invalid(HEAD_TOO_LONG)),
-            Err(httparse::Error::TooManyHeaders) => return Err(Invalid(TOO_MANY_FIELDS)),
-            Err(_) => return Err(Invalid("the head is malformed")),
-        };
-        let status = head.code.and_then(|code| StatusCode::from_u16(code).ok());
-        let mut fields = [Place::default(); FIELDS_MAX];
-        let count = head.headers.len();
-        for (place, field) in fields.iter_mut().zip(&*head.headers) {
-            *place =
-                Place { name: Span::of(field.name.as_bytes(), window), value: Span::of(field.value, window) };
-        }
-        if !lines_end_well(&window[..length], fields[..count].iter().map(|place| place.name.start as usize)) {
-            return Err(Invalid(BARE_LINE_FEED));
-        }
-        Ok(Some(Self {
-            status: status.ok_or(Invalid("the status is not one"))?,
-            is_11: head.version == Some(1),
-            length,
-            count,
-            fields,
-        }))
+/// Looks for a whole head at the beginning of `buffer`.
+fn find(buffer: &[u8], places: &mut [Place; FIELDS_MAX]) -> Result<Option<Line>, Invalid> {
+    let mut storage = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+    let mut head = httparse::Response::new(&mut []);
+    let config = httparse::ParserConfig::default();
+    // Longer than a head may be is longer than is looked at.
+    let window = &buffer[..buffer.len().min(HEAD_BYTES_MAX)];
+    if matches!(window, [b'\r' | b'\n', ..]) {
+        return Err(Invalid(EMPTY_LINE));
     }
+    let length = match config.parse_response_with_uninit_headers(&mut head, window, &mut storage) {
+        Ok(httparse::Status::Complete(length)) => length,
+        Ok(httparse::Status::Partial) if window.len() < HEAD_BYTES_MAX => return Ok(None),
+        Ok(httparse::Status::Partial) => return Err(Invalid(HEAD_TOO_LONG)),
+        Err(httparse::Error::TooManyHeaders) => return Err(Invalid(TOO_MANY_FIELDS)),
+        Err(_) => return Err(Invalid("the head is malformed")),
+    };
+    let status = head.code.and_then(|code| StatusCode::from_u16(code).ok());
+    let count = head.headers.len();
+    for (place, field) in places.iter_mut().zip(&*head.headers) {
+        *place =
+            Place { name: Span::of(field.name.as_bytes(), window), value: Span::of(field.value, window) };
+    }
+    if !lines_end_well(&window[..length], places[..count].iter().map(|place| place.name.start as usize)) {
+        return Err(Invalid(BARE_LINE_FEED));
+    }
+    Ok(Some(Line {
+        status: status.ok_or(Invalid("the status is not one"))?,
+        is_11: head.version == Some(1),
+        length,
+        count,
+    }))
 }
 
 /// Whether every line of `section`, which ends with an empty one, ends with CRLF, where the parser

@@ -3,8 +3,9 @@
 use proptest::prelude::*;
 
 use super::super::{
-    against_hyper::{STRICTER, compare},
+    against_hyper::{STRICTER, compare, hyper_takes},
     reading::{Ending, read},
+    response::TOO_MANY_FIELDS,
 };
 use super::streams::{mutated, valid};
 
@@ -81,5 +82,6 @@ fn every_reason_to_be_stricter_is_given() {
     assert_eq!(examples.len(), STRICTER.len());
     for (example, (why, _)) in examples.iter().zip(STRICTER) {
         assert_eq!(read([example.as_bytes()], false).end, Ending::Refused(why), "{example:?}");
+        assert_eq!(hyper_takes(example.as_bytes()), why != TOO_MANY_FIELDS, "{why}: {example:?}");
     }
 }

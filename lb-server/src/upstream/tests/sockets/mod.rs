@@ -127,9 +127,14 @@ fn large(bytes: usize) -> Bytes {
 }
 
 fn call(connection: Connection, body: Option<Rc<TestBody>>, framing: Framing) -> Call<TestBody> {
-    let coding = if framing == Framing::Chunked { "transfer-encoding: chunked\r\n" } else { "" };
-    let head = format!("POST / HTTP/1.1\r\nhost: backend\r\n{coding}\r\n");
-    connection.call(|out| out.extend_from_slice(head.as_bytes()), body, framing)
+    let write = |out: &mut Vec<u8>| {
+        out.extend_from_slice(b"POST / HTTP/1.1\r\nhost: backend\r\n");
+        if framing == Framing::Chunked {
+            out.extend_from_slice(b"transfer-encoding: chunked\r\n");
+        }
+        out.extend_from_slice(b"\r\n");
+    };
+    connection.call(write, body, framing)
 }
 
 fn get(connection: Connection) -> Call<TestBody> {
