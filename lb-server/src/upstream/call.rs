@@ -235,7 +235,7 @@ impl ResponseStream {
     /// The connection, if the next request may use it: all of this one has left, all of the response
     /// has come, and nothing else.
     pub(crate) fn into_connection(self) -> Option<Connection> {
-        if !(self.keep_alive && self.decoder.is_over() && self.buffer.is_empty()) {
+        if !self.decoder.is_over() || !self.buffer.is_empty() {
             return None;
         }
         let (write, out) = match self.upload {
@@ -249,6 +249,9 @@ impl ResponseStream {
             },
             Uploaded::Never => return None,
         };
+        if !self.keep_alive {
+            return None;
+        }
         let buffer = if self.has_large_buffer { BytesMut::new() } else { self.buffer };
         Some(Connection { addr: self.addr, read: self.read, write, buffer, out, reused: true })
     }
