@@ -11,6 +11,10 @@ use std::{
 };
 
 use lb_core::{config, reason::Reason};
+use rustix::{
+    io::Errno,
+    net::{SocketFlags, acceptfrom_with},
+};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
     io::unix::AsyncFd,
@@ -45,6 +49,8 @@ pub(crate) fn bind(config: &config::Listener) -> Result<Bound, StartError> {
         let socket = Socket::new(Domain::for_address(config.bind), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_reuse_address(true)?;
         socket.set_nonblocking(true)?;
+        // Small answers must not wait for an acknowledgement. Accepted sockets take it over.
+        socket.set_tcp_nodelay(true)?;
         socket.bind(&config.bind.into())?;
         socket.listen(BACKLOG)?;
         Ok(socket.into())
@@ -142,24 +148,26 @@ impl Dealer {
         }
     }
 
+    /// The next connection that the system has accepted, ready for a runtime: with one system call, where
+    /// the standard library's way takes two.
     fn accept_now(&self) -> Option<io::Result<(TcpStream, SocketAddr)>> {
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         loop {
-            return match self.listener.get_ref().accept() {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
-                // The client has left again before it was accepted.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                accepted => Some(accepted),
+            return match acceptfrom_with(self.listener.get_ref(), flags) {
+                Err(Errno::AGAIN) => None,
+                // The client has left again before it was accepted; or a signal came.
+                Err(Errno::CONNABORTED | Errno::INTR) => continue,
+                Err(error) => Some(Err(error.into())),
+                Ok((socket, peer)) => match peer.and_then(|peer| SocketAddr::try_from(peer).ok()) {
+                    Some(peer) => Some(Ok((TcpStream::from(socket), peer))),
+                    None => continue, // gone already
+                },
             };
         }
     }
 
     fn deal(&self, stream: TcpStream, peer: SocketAddr) {
         let listener = Arc::clone(&self.state.borrow());
-        if let Err(error) = stream.set_nonblocking(true) {
-            tracing::warn!(%error, "cannot serve an accepted connection");
-            return;
-        }
         let turn = self.turn.get().wrapping_add(1);
         self.turn.set(turn);
         let count = self.workers.len();

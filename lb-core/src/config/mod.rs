@@ -320,13 +320,13 @@ impl Default for PoolTimeouts {
 pub struct PoolLimits {
     /// Requests at once that have no response head yet; default 10,000.
     pub pending: u32,
-    /// Unused connections kept for each worker and backend; default 64.
+    /// Unused connections kept for each worker and backend; default 256.
     pub idle_connections: u32,
 }
 
 impl Default for PoolLimits {
     fn default() -> Self {
-        Self { pending: 10_000, idle_connections: 64 }
+        Self { pending: 10_000, idle_connections: 256 }
     }
 }
 

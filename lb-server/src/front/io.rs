@@ -118,11 +118,9 @@ impl Write for FrontIo {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.0.refusal.get().is_some() || self.0.abort.get() {
-            // The connection's task still has an answer to write, or will reset the connection.
-            return Poll::Ready(Ok(()));
-        }
-        Pin::new(&mut *self.0.stream.borrow_mut()).poll_shutdown(cx)
+    /// The connection's task decides how the socket ends: with an answer of its own, with a wait, with a
+    /// reset, or, which takes no system call, by being closed.
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 }

@@ -119,8 +119,6 @@ pub(crate) async fn serve(
     stream: TcpStream,
     peer: SocketAddr,
 ) {
-    // Small answers must not wait for an acknowledgement; without it everything still works.
-    let _ = stream.set_nodelay(true);
     let limits = &listener.config.limits;
     let scan_limits = ScanLimits {
         head_bytes: usize::try_from(limits.request_head).unwrap_or(usize::MAX),
