@@ -19,7 +19,7 @@ async fn is_healed_without_counting(#[case] method: &str, #[case] body: &str) ->
     let pool = "retry = { tries = 1 }\noutlier = { consecutive_failures = 1, max_ejected_percent = 100 }";
     let lb = Setup::over(&[&a]).pool(pool).start();
     let mut client = lb.client().await;
-    for round in 0..30 {
+    for round in 0..4 {
         let length = body.len();
         client
             .send(format!(
@@ -28,13 +28,13 @@ async fn is_healed_without_counting(#[case] method: &str, #[case] body: &str) ->
             .await?;
         let answer = client.response().await?;
         assert_eq!(answer.status(), 200, "round {round}: {answer}");
-        // Its connection is closed by now; whether the balancer has noticed is left to chance.
+        // Closed on both sides: the balancer looks through its unused connections once a second.
         a.wait_for_connections(|connections| connections.open == 0).await?;
     }
     let seen = a.requests();
-    assert_eq!(seen.len(), 30);
+    assert_eq!(seen.len(), 4);
     assert!(seen.iter().all(|request| request.body.text() == body && request.body.is_complete()));
-    assert!(lb.lines(30).await.iter().all(|line| line.to_string() == "200 - a 1"));
+    assert!(lb.lines(4).await.iter().all(|line| line.to_string() == "200 - a 1"));
     assert_eq!(lb.changes(), [""; 0]);
     Ok(())
 }
