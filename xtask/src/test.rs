@@ -39,7 +39,7 @@ const TIERS: [Tier; 5] = [
     },
     Tier {
         name: "server",
-        about: "framing, logs and replies of lb-server",
+        about: "framing, the client towards backends, timers, logs and replies of lb-server",
         args: &["test", "--package", "lb-server"],
     },
     Tier {
