@@ -181,7 +181,7 @@ pub(crate) async fn serve(
                 return Poll::Ready(Ok(()));
             }
             let mut polled = connection.as_mut().poll(cx);
-            if polled.is_pending() && front.draining.get() && !drain_begun {
+            if polled.is_pending() && front.draining.get() && !drain_begun && !front.is_unseen() {
                 // Only after a poll, so that a request that has arrived is still seen and served.
                 drain_begun = true;
                 connection.as_mut().graceful_shutdown();
@@ -416,6 +416,15 @@ impl Front {
     fn ends_unread(&self) -> bool {
         let mut byte = [MaybeUninit::uninit()];
         matches!(socket2::SockRef::from(&*self.stream.borrow()).peek(&mut byte), Ok(0))
+    }
+
+    /// Whether the first bytes of the connection have come and nobody has read them: a socket is not read
+    /// from before the runtime has heard of them.
+    fn is_unseen(&self) -> bool {
+        let mut byte = [MaybeUninit::uninit()];
+        self.begun.get() == 0
+            && self.scanner.borrow().heads() == 0
+            && matches!(socket2::SockRef::from(&*self.stream.borrow()).peek(&mut byte), Ok(1..))
     }
 
     /// Acts on the timer that `arm` set.
