@@ -224,7 +224,6 @@ impl Front {
     }
 
     fn wrote(&self) {
-        self.answered.set(true);
         self.flushed.set(false);
         self.blocked_since.set(None);
     }
@@ -268,8 +267,13 @@ impl Front {
     fn poll_injected(&self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         let mut queued = self.injected.borrow_mut();
         while !queued.is_empty() {
-            let written = ready!(Pin::new(&mut *self.stream.borrow_mut()).poll_write(cx, &queued))?;
-            queued.drain(..written);
+            let polled = Pin::new(&mut *self.stream.borrow_mut()).poll_write(cx, &queued);
+            let Poll::Ready(written) = polled else {
+                self.write_blocked();
+                return Poll::Pending;
+            };
+            queued.drain(..written?);
+            self.blocked_since.set(None);
         }
         Poll::Ready(Ok(()))
     }
