@@ -144,6 +144,7 @@ impl Flight {
 
     /// The backend's response, on its way to the client.
     pub(crate) fn relay(mut self: Box<Self>, head: Head, stream: ResponseStream) -> Response<ResponseBody> {
+        self.front.answers();
         self.status = head.status.as_u16();
         self.reason = None;
         let mut headers = head.headers;
@@ -159,6 +160,7 @@ impl Flight {
     /// The balancer's own answer.
     pub(crate) fn reply(mut self: Box<Self>, refused: Refused) -> Response<ResponseBody> {
         let Refused { reason, retry_after, detail } = refused;
+        self.front.answers();
         self.status = reason.status();
         self.reason = Some(reason);
         self.detail = detail;

@@ -68,7 +68,7 @@ pub(crate) struct Front {
     version: Cell<Version>,
     /// The client said that it ends the connection after this request.
     last: Cell<bool>,
-    /// Bytes of an answer have been written since the request in flight began.
+    /// hyper has the head of the answer to the request in flight.
     answered: Cell<bool>,
     /// hyper has nothing more to write.
     flushed: Cell<bool>,
@@ -293,6 +293,11 @@ impl Front {
         self.last.set(last);
         self.answered.set(false);
         self.wait.set(Wait::Flight);
+    }
+
+    /// hyper is about to get the head of the answer.
+    pub(crate) fn answers(&self) {
+        self.answered.set(true);
     }
 
     /// The answer is with hyper, whole; or there will be none.
