@@ -4,7 +4,7 @@ mod demo;
 
 use std::{
     fs,
-    io::IsTerminal,
+    io::{IsTerminal, Write},
     net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -80,7 +80,10 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let filter = EnvFilter::try_from_env("LB_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    // The demo tells of health changes by itself.
+    let quiet = matches!(cli.command, Some(Command::Demo { .. })) && !cli.test;
+    let filter = EnvFilter::try_from_env("LB_LOG")
+        .unwrap_or_else(|_| EnvFilter::new(if quiet { "error" } else { "info" }));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -140,14 +143,19 @@ fn load(path: &Path) -> Result<Valid, String> {
 fn check(given: Option<&Path>) -> Result<(), String> {
     let path = find_config(given)?;
     let config = load(&path)?;
-    println!(
+    say(format_args!(
         "{}: valid ({}, {}, {})",
         path.display(),
         counted(config.listeners.len(), "listener"),
         counted(config.pools.len(), "pool"),
         counted(config.routes.len(), "route"),
-    );
+    ));
     Ok(())
+}
+
+/// A line on standard output. Where that is closed nobody wants to know, and there is no reason to fail.
+fn say(line: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 fn counted(count: usize, noun: &str) -> String {
@@ -194,6 +202,16 @@ impl Signals {
             _ = self.quit.recv() => {}
         }
     }
+
+    /// For commands that have nothing to read again: they end with their terminal.
+    async fn end_or_hangup(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+            _ = self.quit.recv() => {}
+            _ = self.hangup.recv() => {}
+        }
+    }
 }
 
 async fn serve_until_ended(server: &Server, path: &Path, mut signals: Signals) {
@@ -233,15 +251,15 @@ async fn reload(server: &Server, path: &Path) {
 
 async fn backend(name: String, endpoint: Option<String>, listen: SocketAddr) -> Result<(), String> {
     let mut builder = lb_testkit::Backend::app(&name).listen(listen).on_request(|request| {
-        println!("{} {}", request.method(), request.target());
+        say(format_args!("{} {}", request.method(), request.target()));
     });
     if let Some(endpoint) = &endpoint {
         builder = builder.endpoint(endpoint);
     }
     let mut signals = Signals::listen().map_err(|error| format!("cannot listen for signals: {error}"))?;
     let backend = builder.start().await.map_err(|error| format!("cannot listen on {listen}: {error}"))?;
-    println!("{name} listens on {}", backend.addr());
-    signals.end().await;
+    say(format_args!("{name} listens on {}", backend.addr()));
+    signals.end_or_hangup().await;
     backend.stop().await;
     Ok(())
 }
