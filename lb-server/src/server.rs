@@ -18,7 +18,7 @@ use lb_core::{
     ip_set::IpSet,
     pool::EndpointStatus,
     prng::Prng,
-    time::Duration,
+    reload::Diff,
 };
 use tokio::{
     sync::{mpsc, oneshot},
@@ -156,7 +156,7 @@ impl Server {
         let (commands, inbox) = mpsc::unbounded_channel();
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
-        let shutdown_timeout = config.shutdown_timeout.0;
+        let config = config.clone();
         let (started, start) = std::sync::mpsc::channel();
         let kept = Arc::clone(&shared);
         thread::Builder::new()
@@ -174,7 +174,7 @@ impl Server {
                         workers,
                         shared,
                         prng,
-                        shutdown_timeout,
+                        config,
                     });
                     match outcome {
                         Ok(control) => {
@@ -265,7 +265,8 @@ struct Control {
     acceptors: Vec<Acceptor>,
     pool_tasks: Vec<JoinHandle<()>>,
     prng: Prng,
-    shutdown_timeout: Duration,
+    /// What the server runs by.
+    config: Valid,
 }
 
 impl Control {
@@ -276,7 +277,7 @@ impl Control {
                 Command::Reload(config, done) => {
                     let result = self.reload(&config);
                     match &result {
-                        Ok(()) => tracing::info!("configuration reloaded"),
+                        Ok(()) => self.took_over(*config),
                         Err(error) => {
                             tracing::error!(%error, "configuration not reloaded; the old one stays")
                         }
@@ -295,6 +296,15 @@ impl Control {
         }
         // Every handle is gone: nobody can end the server, so it serves until the process ends.
         std::future::pending::<()>().await;
+    }
+
+    /// Says what a reload has changed, and what it cannot.
+    fn took_over(&mut self, config: Valid) {
+        let old = std::mem::replace(&mut self.config, config);
+        tracing::info!(changes = %Diff::between(&old, &self.config), "configuration reloaded");
+        if old.workers != self.config.workers || old.access_log != self.config.access_log {
+            tracing::warn!("changes of workers and access_log take a restart");
+        }
     }
 
     fn start_pool_tasks(&mut self) {
@@ -328,7 +338,7 @@ impl Control {
                     fresh.push(acceptor);
                 }
                 Err(error) => {
-                    fresh.into_iter().for_each(Acceptor::stop);
+                    fresh.into_iter().for_each(|acceptor| drop(acceptor.stop()));
                     self.acceptors = old.into_iter().chain(kept).flatten().collect();
                     return Err(error);
                 }
@@ -344,9 +354,8 @@ impl Control {
             }
         }
         for acceptor in old.into_iter().flatten() {
-            acceptor.stop();
+            drop(acceptor.stop());
         }
-        self.shutdown_timeout = config.shutdown_timeout.0;
         let previous = self.shared.snapshot.load_full();
         let next =
             Snapshot::new(config, Some(&previous), self.shared.clock, &mut self.prng, &self.shared.observers);
@@ -356,8 +365,9 @@ impl Control {
     }
 
     async fn shutdown(&mut self, inbox: &mut mpsc::UnboundedReceiver<Command>) -> Shutdown {
-        for acceptor in self.acceptors.drain(..) {
-            acceptor.stop();
+        let stopped: Vec<_> = self.acceptors.drain(..).map(Acceptor::stop).collect();
+        for task in stopped {
+            let _ = task.await; // which was aborted
         }
         self.send(|| Task::Drain);
         let forced = async {
@@ -370,7 +380,7 @@ impl Control {
         };
         tokio::select! {
             () = self.ended() => return Shutdown::Clean,
-            () = tokio::time::sleep(self.shutdown_timeout) => {}
+            () = tokio::time::sleep(self.config.shutdown_timeout.0) => {}
             () = forced => {}
         }
         let left = self.workers.iter().map(|worker| worker.load.load(Ordering::Relaxed)).sum();

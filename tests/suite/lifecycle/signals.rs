@@ -111,6 +111,19 @@ async fn hup_with_a_broken_file_keeps_the_old_configuration(
     Ok(())
 }
 
+/// What has changed is told, and what a reload cannot change.
+#[tokio::test]
+async fn hup_tells_what_it_changed() -> Tested {
+    let [a, b] = two().await;
+    let (mut lb, _) = Process::run(&Setup::over(&[&a]).toml()).await;
+    lb.rewrite(&Setup::over(&[&a, &b]).top("workers = 2").toml());
+    lb.signal(Signal::HUP);
+    lb.tells("configuration reloaded changes=pools ~mango; other settings").await;
+    lb.tells("changes of workers and access_log take a restart").await;
+    lb.terminate().await;
+    Ok(())
+}
+
 /// After a log file was moved away, USR1 makes a new one.
 #[tokio::test]
 async fn usr1_opens_the_log_anew() -> Tested {
