@@ -12,7 +12,7 @@ use std::{
 
 use clap::{CommandFactory, Parser, Subcommand};
 use lb_core::config::{Config, Valid};
-use lb_server::{Options, Server, Shutdown};
+use lb_server::{Options, Server, Shutdown, event_log::EventLog};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -84,9 +84,19 @@ fn main() -> ExitCode {
     let quiet = matches!(cli.command, Some(Command::Demo { .. })) && !cli.test;
     let filter = EnvFilter::try_from_env("LB_LOG")
         .unwrap_or_else(|_| EnvFilter::new(if quiet { "error" } else { "info" }));
+    let events = match EventLog::start() {
+        Ok(events) => events,
+        Err(error) => {
+            eprintln!("cannot start: {error}");
+            return ExitCode::from(EXIT_FAILED);
+        }
+    };
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer({
+            let events = events.clone();
+            move || events.clone()
+        })
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .init();
@@ -102,6 +112,7 @@ fn main() -> ExitCode {
             return ExitCode::from(EXIT_USAGE);
         }
     };
+    events.close();
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {

@@ -124,6 +124,23 @@ async fn hup_tells_what_it_changed() -> Tested {
     Ok(())
 }
 
+/// Nobody reads what is told: that stops neither requests nor the program's end.
+#[tokio::test]
+async fn a_full_standard_error_holds_up_nothing() -> Tested {
+    let a = backend("a").await;
+    let (mut lb, addr) = Process::run(&Setup::over(&[&a]).toml()).await;
+    let mut client = RawClient::connect(addr).await?;
+    let problems: String =
+        (0..100).map(|number| format!("{}{number} = 1\n", "unknown_".repeat(20))).collect();
+    lb.rewrite(&problems);
+    for _ in 0..50 {
+        lb.signal(Signal::HUP);
+        assert_eq!(client.get("/", "mango").await?.status(), 200);
+    }
+    lb.terminate().await;
+    Ok(())
+}
+
 /// After a log file was moved away, USR1 makes a new one.
 #[tokio::test]
 async fn usr1_opens_the_log_anew() -> Tested {
