@@ -32,7 +32,10 @@ pub const DURATION_SECONDS_MAX: u64 = 30 * 24 * 3600;
 pub const HEAD_BYTES_MAX: u64 = 16 << 20;
 /// Largest limit that may be set on a request's body, in bytes.
 pub const BODY_BYTES_MAX: u64 = 1 << 60;
-/// Largest limit that may be set on a count: of connections, requests, header fields, health checks.
+/// Largest limit that may be set on a request's header fields: parsers keep a place ready for each, and
+/// maps of fields hold some 24,000.
+pub const HEADER_FIELDS_MAX: u32 = 10_000;
+/// Largest limit that may be set on another count: of connections, requests, health checks.
 pub const COUNT_MAX: u32 = 1_000_000_000;
 /// Most endpoints in one pool; further addresses of backend names are ignored.
 pub const ENDPOINTS_PER_POOL_MAX: usize = 131_072;

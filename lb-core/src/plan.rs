@@ -55,7 +55,7 @@ pub struct RoutePlan {
     pub name: Arc<str>,
     /// Where its requests go.
     pub pool: PoolId,
-    /// For the whole request, all tries included, up to the head of the response.
+    /// For the whole request: all tries and both bodies included.
     pub timeout: Option<Duration>,
     /// To be asked of a [`crate::limiter::Limiter`] before the request goes on.
     pub rate_limit: Option<RateLimit>,

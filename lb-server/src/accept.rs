@@ -107,12 +107,14 @@ impl Acceptor {
         *self.dealer.state.borrow_mut() = next;
     }
 
-    /// Takes what the system has already accepted, then closes the listener.
-    pub(crate) fn stop(self) {
+    /// Takes what the system has already accepted, then closes the listener; it is closed when the task
+    /// has ended.
+    pub(crate) fn stop(self) -> JoinHandle<()> {
         while let Some(Ok((stream, peer))) = self.dealer.accept_now() {
             self.dealer.deal(stream, peer);
         }
         self.task.abort();
+        self.task
     }
 }
 

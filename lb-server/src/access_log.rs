@@ -7,7 +7,6 @@
 mod record;
 mod text;
 mod time;
-mod writer;
 
 use std::cell::RefCell;
 use std::io;
@@ -16,8 +15,8 @@ use std::sync::Arc;
 
 use lb_core::config::{self, LogFormat};
 
+use crate::writer::{Sink, Writer};
 pub use record::Record;
-use writer::{Sink, Writer};
 
 /// Most bytes of lines that wait to be written; past it lines are dropped.
 pub const BACKLOG_BYTES_MAX: usize = 8 << 20;

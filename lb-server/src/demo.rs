@@ -14,8 +14,6 @@ use lb_server::{Observer, Options, Server, access_log::Record};
 use lb_testkit::{Backend, Behaviour};
 use tokio::sync::mpsc as async_mpsc;
 
-use crate::say;
-
 /// Lines a second that are printed one by one; further requests are summed up.
 const LINES_PER_SECOND: usize = 25;
 
@@ -36,33 +34,33 @@ pub(crate) async fn run(listen: SocketAddr) -> Result<(), String> {
     // Before anything is said, so that Ctrl-C ends the demo cleanly from then on.
     let mut signals =
         crate::Signals::listen().map_err(|error| format!("cannot listen for signals: {error}"))?;
-    say(introduction(&text, address));
+    crate::say(introduction(&text, address));
     let printer = thread::spawn(move || print(&inbox));
 
     let mut lines = typed_lines();
     loop {
         let line = tokio::select! {
-            () = signals.end() => break,
+            () = signals.end_or_hangup() => break,
             line = lines.recv() => line,
         };
         match line.as_deref().map(str::trim) {
             // Standard input has ended: go on until Ctrl-C.
             None => {
-                signals.end().await;
+                signals.end_or_hangup().await;
                 break;
             }
             Some("quit" | "exit") => break,
             Some("") => {}
-            Some(line) => say(backends.obey(line).await),
+            Some(line) => crate::say(backends.obey(line).await),
         }
     }
-    say("ending: finishing what is in flight");
+    crate::say("ending: finishing what is in flight");
     {
         let mut ending = std::pin::pin!(server.shutdown());
         tokio::select! {
             biased; // there must be a shutdown under way before it can be forced
             _ = &mut ending => {}
-            () = signals.end() => {
+            () = signals.end_or_hangup() => {
                 server.force();
                 ending.await;
             }
@@ -267,14 +265,14 @@ fn print(inbox: &mpsc::Receiver<Event>) {
         let event = inbox.recv_timeout(Duration::from_secs(1));
         if second.elapsed() >= Duration::from_secs(1) {
             if silent > 0 {
-                say(format_args!("... and {silent} requests more"));
+                crate::say(format_args!("... and {silent} requests more"));
             }
             (second, printed, silent) = (Instant::now(), 0, 0);
         }
         match event {
-            Ok(Event::Health(line)) => say(line),
+            Ok(Event::Health(line)) => crate::say(line),
             Ok(Event::Request(line)) if printed < LINES_PER_SECOND => {
-                say(line);
+                crate::say(line);
                 printed += 1;
             }
             Ok(Event::Request(_)) => silent += 1,

@@ -70,9 +70,12 @@ pub(crate) struct Flight {
 impl Flight {
     pub(crate) fn begin(front: Rc<Front>, parts: request::Parts) -> Box<Self> {
         let headers = &parts.headers;
-        let connection = headers.get(header::CONNECTION).map(HeaderValue::as_bytes);
-        let says = |word: &[u8]| connection.is_some_and(|said| said.eq_ignore_ascii_case(word));
-        let closes = says(b"close");
+        let (mut closes, mut connection_names_fields) = (false, false);
+        for said in headers.get_all(header::CONNECTION).iter().map(HeaderValue::as_bytes) {
+            let says_close = said.eq_ignore_ascii_case(b"close");
+            closes |= says_close;
+            connection_names_fields |= !says_close && !said.eq_ignore_ascii_case(b"keep-alive");
+        }
         front.begin(parts.version, closes || parts.version == Version::HTTP_10);
         let worker = &front.worker;
         let peer = front.peer.ip().to_canonical();
@@ -87,7 +90,7 @@ impl Flight {
             trusted,
             client,
             request_id: given_id.map_or_else(|| worker.new_request_id(), |id| RequestId::Given(id.clone())),
-            connection_names_fields: connection.is_some() && !closes && !says(b"keep-alive"),
+            connection_names_fields,
             parts,
             route: None,
             exchange: None,
@@ -141,6 +144,7 @@ impl Flight {
 
     /// The backend's response, on its way to the client.
     pub(crate) fn relay(mut self: Box<Self>, head: Head, stream: ResponseStream) -> Response<ResponseBody> {
+        self.front.answers();
         self.status = head.status.as_u16();
         self.reason = None;
         let mut headers = head.headers;
@@ -156,6 +160,7 @@ impl Flight {
     /// The balancer's own answer.
     pub(crate) fn reply(mut self: Box<Self>, refused: Refused) -> Response<ResponseBody> {
         let Refused { reason, retry_after, detail } = refused;
+        self.front.answers();
         self.status = reason.status();
         self.reason = Some(reason);
         self.detail = detail;

@@ -6,6 +6,7 @@
 mod accept;
 pub mod access_log;
 pub mod clock;
+pub mod event_log;
 mod flight;
 mod forwarded;
 mod framing;
@@ -23,6 +24,7 @@ mod snapshot;
 mod timer;
 mod upstream;
 mod worker;
+mod writer;
 
 pub use observer::Observer;
 pub use server::{Options, PoolStatus, Server, Shutdown, StartError};

@@ -3,8 +3,8 @@
 mod demo;
 
 use std::{
-    fmt, fs,
-    io::{self, IsTerminal, Write},
+    fs,
+    io::{IsTerminal, Write},
     net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -12,7 +12,7 @@ use std::{
 
 use clap::{CommandFactory, Parser, Subcommand};
 use lb_core::config::{Config, Valid};
-use lb_server::{Options, Server, Shutdown};
+use lb_server::{Options, Server, Shutdown, event_log::EventLog};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -81,11 +81,22 @@ enum Command {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     // The demo tells of health changes by itself.
-    let level = if matches!(cli.command, Some(Command::Demo { .. })) { "error" } else { "info" };
-    let filter = EnvFilter::try_from_env("LB_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    let quiet = matches!(cli.command, Some(Command::Demo { .. })) && !cli.test;
+    let filter = EnvFilter::try_from_env("LB_LOG")
+        .unwrap_or_else(|_| EnvFilter::new(if quiet { "error" } else { "info" }));
+    let events = match EventLog::start() {
+        Ok(events) => events,
+        Err(error) => {
+            eprintln!("cannot start: {error}");
+            return ExitCode::from(EXIT_FAILED);
+        }
+    };
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer({
+            let events = events.clone();
+            move || events.clone()
+        })
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .init();
@@ -101,19 +112,15 @@ fn main() -> ExitCode {
             return ExitCode::from(EXIT_USAGE);
         }
     };
+    events.close();
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             // Nothing better can be done where standard error is closed.
-            let _ = writeln!(io::stderr(), "{message}");
+            let _ = writeln!(std::io::stderr(), "{message}");
             ExitCode::from(EXIT_FAILED)
         }
     }
-}
-
-/// Prints a line. Whoever closed standard output does not want it, and that ends nothing else.
-fn say(line: impl fmt::Display) {
-    let _ = writeln!(io::stdout(), "{line}");
 }
 
 fn block_on(future: impl Future<Output = Result<(), String>>) -> Result<(), String> {
@@ -158,6 +165,11 @@ fn check(given: Option<&Path>) -> Result<(), String> {
     Ok(())
 }
 
+/// A line on standard output. Where that is closed nobody wants to know, and there is no reason to fail.
+fn say(line: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
 fn counted(count: usize, noun: &str) -> String {
     if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
@@ -200,6 +212,16 @@ impl Signals {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
             _ = self.quit.recv() => {}
+        }
+    }
+
+    /// For commands that have nothing to read again: they end with their terminal.
+    async fn end_or_hangup(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+            _ = self.quit.recv() => {}
+            _ = self.hangup.recv() => {}
         }
     }
 }
@@ -249,7 +271,7 @@ async fn backend(name: String, endpoint: Option<String>, listen: SocketAddr) -> 
     let mut signals = Signals::listen().map_err(|error| format!("cannot listen for signals: {error}"))?;
     let backend = builder.start().await.map_err(|error| format!("cannot listen on {listen}: {error}"))?;
     say(format_args!("{name} listens on {}", backend.addr()));
-    signals.end().await;
+    signals.end_or_hangup().await;
     backend.stop().await;
     Ok(())
 }

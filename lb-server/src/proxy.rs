@@ -271,11 +271,15 @@ async fn wait_for_head(flight: &Flight, attempt: &Attempt, call: &mut Call) -> R
         }
         while timer.poll_fired(cx).is_ready() {
             // The backend's time begins when the request has been sent.
-            let moved = flight.body.as_ref().map_or(flight.started, |body| body.last_moved());
-            if due(moved) <= flight.now() {
+            let now = flight.now();
+            let sent = flight.body.as_ref().map_or(flight.started, |body| match body.waits_for_client() {
+                true => now,
+                false => body.last_moved(),
+            });
+            if due(sent) <= now {
                 return Poll::Ready(Err(Lost::Backend(FailureKind::HeadTimeout)));
             }
-            timer.set(due(moved));
+            timer.set(due(sent));
         }
         Poll::Pending
     })

@@ -90,6 +90,11 @@ impl RequestBody {
         self.moved.get()
     }
 
+    /// Whether the next piece is the client's to send.
+    pub(crate) fn waits_for_client(&self) -> bool {
+        self.waiting.get()
+    }
+
     /// What the client did wrong with its body, if anything.
     pub(crate) fn failure(&self) -> Option<Reason> {
         self.failure.get()

@@ -61,6 +61,13 @@ impl ResponseBody {
         BrokenResponse(reason)
     }
 
+    /// The whole request's time is up. Asked at every turn: a body whose backend is never silent may be
+    /// held up by its client.
+    fn is_overdue(&self) -> bool {
+        let flight = self.flight.as_ref().filter(|_| matches!(self.source, Source::Backend(_)));
+        flight.is_some_and(|flight| flight.deadline.is_some_and(|deadline| deadline <= flight.now()))
+    }
+
     /// The backend is silent: until when?
     fn poll_time(&mut self, cx: &mut Context<'_>) -> Poll<Reason> {
         let Some(flight) = &self.flight else { return Poll::Pending };
@@ -88,6 +95,9 @@ impl Body for ResponseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenResponse>>> {
         let this = &mut *self;
+        if this.is_overdue() {
+            return Poll::Ready(Some(Err(this.broken(Reason::RequestTimeout))));
+        }
         let frame = match &mut this.source {
             Source::Own(bytes) if bytes.is_empty() => None,
             Source::Own(bytes) => Some(Ok(Frame::data(std::mem::take(bytes)))),

@@ -269,7 +269,7 @@ struct Control {
     acceptors: Vec<Acceptor>,
     pool_tasks: Vec<JoinHandle<()>>,
     prng: Prng,
-    /// What runs.
+    /// What the server runs by.
     config: Valid,
 }
 
@@ -279,9 +279,12 @@ impl Control {
         while let Some(command) = inbox.recv().await {
             match command {
                 Command::Reload(config, done) => {
-                    let result = self.reload(*config);
-                    if let Err(error) = &result {
-                        tracing::error!(%error, "configuration not reloaded; the old one stays");
+                    let result = self.reload(&config);
+                    match &result {
+                        Ok(()) => self.took_over(*config),
+                        Err(error) => {
+                            tracing::error!(%error, "configuration not reloaded; the old one stays")
+                        }
                     }
                     let _ = done.send(result); // whoever asked may have gone
                 }
@@ -299,6 +302,15 @@ impl Control {
         std::future::pending::<()>().await;
     }
 
+    /// Says what a reload has changed, and what it cannot.
+    fn took_over(&mut self, config: Valid) {
+        let old = std::mem::replace(&mut self.config, config);
+        tracing::info!(changes = %Diff::between(&old, &self.config), "configuration reloaded");
+        if old.workers != self.config.workers || old.access_log != self.config.access_log {
+            tracing::warn!("changes of workers and access_log take a restart");
+        }
+    }
+
     fn start_pool_tasks(&mut self) {
         for task in self.pool_tasks.drain(..) {
             task.abort();
@@ -309,7 +321,7 @@ impl Control {
         }
     }
 
-    fn reload(&mut self, config: Valid) -> Result<(), StartError> {
+    fn reload(&mut self, config: &Valid) -> Result<(), StartError> {
         // What can fail comes first, so that a failure leaves everything as it was.
         let mut kept: Vec<Option<Acceptor>> = Vec::new();
         let mut fresh = Vec::new();
@@ -330,7 +342,7 @@ impl Control {
                     fresh.push(acceptor);
                 }
                 Err(error) => {
-                    fresh.into_iter().for_each(Acceptor::stop);
+                    fresh.into_iter().for_each(|acceptor| drop(acceptor.stop()));
                     self.acceptors = old.into_iter().chain(kept).flatten().collect();
                     return Err(error);
                 }
@@ -346,31 +358,22 @@ impl Control {
             }
         }
         for acceptor in old.into_iter().flatten() {
-            acceptor.stop();
+            drop(acceptor.stop());
         }
         let addresses = self.acceptors.iter().map(Acceptor::address).collect();
         self.shared.addresses.store(Arc::new(addresses));
         let previous = self.shared.snapshot.load_full();
-        let next = Snapshot::new(
-            &config,
-            Some(&previous),
-            self.shared.clock,
-            &mut self.prng,
-            &self.shared.observers,
-        );
+        let next =
+            Snapshot::new(config, Some(&previous), self.shared.clock, &mut self.prng, &self.shared.observers);
         self.shared.snapshot.store(Arc::new(next));
         self.start_pool_tasks();
-        tracing::info!(changes = %Diff::between(&self.config, &config), "configuration reloaded");
-        if self.config.workers != config.workers || self.config.access_log != config.access_log {
-            tracing::warn!("changes of workers and access_log take effect at the next start");
-        }
-        self.config = config;
         Ok(())
     }
 
     async fn shutdown(&mut self, inbox: &mut mpsc::UnboundedReceiver<Command>) -> Shutdown {
-        for acceptor in self.acceptors.drain(..) {
-            acceptor.stop();
+        let stopped: Vec<_> = self.acceptors.drain(..).map(Acceptor::stop).collect();
+        for task in stopped {
+            let _ = task.await; // which was aborted
         }
         self.send(|| Task::Drain);
         let forced = async {

@@ -98,6 +98,8 @@ pub(crate) struct Worker {
     pub(crate) idle: IdleConnections,
     prng: RefCell<Prng>,
     fronts: RefCell<Slab<Rc<Front>>>,
+    /// Connections that it was given and that have not ended: those that are not among `fronts` yet too.
+    serving: Cell<usize>,
     draining: Cell<bool>,
     /// Told when the last connection has ended.
     empty: Notify,
@@ -116,6 +118,7 @@ impl Worker {
                 idle: IdleConnections::default(),
                 prng: RefCell::new(prng),
                 fronts: RefCell::default(),
+                serving: Cell::new(0),
                 draining: Cell::new(false),
                 empty: Notify::new(),
                 shared,
@@ -136,7 +139,7 @@ impl Worker {
         });
         loop {
             let all_done = async {
-                while !(self.draining.get() && self.fronts.borrow().is_empty()) {
+                while !(self.draining.get() && self.serving.get() == 0) {
                     self.empty.notified().await;
                 }
             };
@@ -159,11 +162,11 @@ impl Worker {
         listener: Arc<ListenerState>,
         slot: Slot,
     ) {
-        let worker = Rc::clone(self);
+        let serving = Serving::begin(self);
         tokio::task::spawn_local(async move {
             let _slot = slot;
             match TcpStream::from_std(stream) {
-                Ok(stream) => front::serve(worker, listener, stream, peer).await,
+                Ok(stream) => front::serve(Rc::clone(&serving.0), listener, stream, peer).await,
                 Err(error) => tracing::error!(%error, "cannot serve an accepted connection"),
             }
         });
@@ -228,10 +231,26 @@ pub(crate) struct Registered {
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        let mut fronts = self.worker.fronts.borrow_mut();
-        fronts.remove(self.key);
-        if fronts.is_empty() {
-            self.worker.empty.notify_one();
+        self.worker.fronts.borrow_mut().remove(self.key);
+    }
+}
+
+/// A connection that the worker was given, until it has ended.
+struct Serving(Rc<Worker>);
+
+impl Serving {
+    fn begin(worker: &Rc<Worker>) -> Self {
+        worker.serving.set(worker.serving.get() + 1);
+        Self(Rc::clone(worker))
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let left = self.0.serving.get() - 1;
+        self.0.serving.set(left);
+        if left == 0 {
+            self.0.empty.notify_one();
         }
     }
 }

@@ -13,6 +13,7 @@ pub(super) const WEIGHT: Range<u32> = 0..=limits::WEIGHT_MAX;
 pub(super) const PERCENT: Range<u32> = 0..=100;
 pub(super) const TRIES: Range<u32> = 1..=limits::TRIES_MAX;
 pub(super) const COUNT: Range<u32> = 1..=limits::COUNT_MAX;
+pub(super) const HEADER_FIELDS: Range<u32> = 1..=limits::HEADER_FIELDS_MAX;
 pub(super) const COUNT_OR_NONE: Range<u32> = 0..=limits::COUNT_MAX;
 pub(super) const STATUS: Range<u16> = 100..=599;
 pub(super) const SERVER_ERROR: Range<u16> = 500..=599;

@@ -122,7 +122,7 @@ fn listener(mut table: Table<'_>, _index: usize) -> Listener {
     if let Some(mut table) = table.get("limits").and_then(|node| node.table("a table: limits = { ... }")) {
         let limits = &mut listener.limits;
         table.set("request_head", &mut limits.request_head, |node| node.size(&bounds::HEAD_SIZE));
-        table.set("headers", &mut limits.headers, |node| node.integer(&bounds::COUNT));
+        table.set("headers", &mut limits.headers, |node| node.integer(&bounds::HEADER_FIELDS));
         table.set("uri", &mut limits.uri, |node| node.size(&bounds::URI_SIZE));
         table.set("body", &mut limits.body, |node| node.size(&bounds::BODY_SIZE));
         table.set("connections", &mut limits.connections, |node| node.integer(&bounds::COUNT));

@@ -81,7 +81,7 @@ fn listener(report: &Report, path: &Path, listener: &Listener) {
     duration(report, &timeouts.name("keep_alive"), listener.timeouts.keep_alive, &bounds::TIMEOUT);
     let limits = path.name("limits");
     size(report, &limits.name("request_head"), listener.limits.request_head, &bounds::HEAD_SIZE);
-    integer(report, &limits.name("headers"), listener.limits.headers, &bounds::COUNT);
+    integer(report, &limits.name("headers"), listener.limits.headers, &bounds::HEADER_FIELDS);
     size(report, &limits.name("uri"), listener.limits.uri, &bounds::URI_SIZE);
     size(report, &limits.name("body"), listener.limits.body, &bounds::BODY_SIZE);
     integer(report, &limits.name("connections"), listener.limits.connections, &bounds::COUNT);

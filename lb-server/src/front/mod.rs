@@ -68,7 +68,7 @@ pub(crate) struct Front {
     version: Cell<Version>,
     /// The client said that it ends the connection after this request.
     last: Cell<bool>,
-    /// Bytes of an answer have been written since the request in flight began.
+    /// hyper has the head of the answer to the request in flight.
     answered: Cell<bool>,
     /// hyper has nothing more to write.
     flushed: Cell<bool>,
@@ -179,7 +179,7 @@ pub(crate) async fn serve(
                 return Poll::Ready(Ok(()));
             }
             let mut polled = connection.as_mut().poll(cx);
-            if polled.is_pending() && front.draining.get() && !drain_begun {
+            if polled.is_pending() && front.draining.get() && !drain_begun && !front.is_unseen() {
                 // Only after a poll, so that a request that has arrived is still seen and served.
                 drain_begun = true;
                 connection.as_mut().graceful_shutdown();
@@ -222,7 +222,6 @@ impl Front {
     }
 
     fn wrote(&self) {
-        self.answered.set(true);
         self.flushed.set(false);
         self.blocked_since.set(None);
     }
@@ -266,8 +265,13 @@ impl Front {
     fn poll_injected(&self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         let mut queued = self.injected.borrow_mut();
         while !queued.is_empty() {
-            let written = ready!(Pin::new(&mut *self.stream.borrow_mut()).poll_write(cx, &queued))?;
-            queued.drain(..written);
+            let polled = Pin::new(&mut *self.stream.borrow_mut()).poll_write(cx, &queued);
+            let Poll::Ready(written) = polled else {
+                self.write_blocked();
+                return Poll::Pending;
+            };
+            queued.drain(..written?);
+            self.blocked_since.set(None);
         }
         Poll::Ready(Ok(()))
     }
@@ -287,6 +291,11 @@ impl Front {
         self.last.set(last);
         self.answered.set(false);
         self.wait.set(Wait::Flight);
+    }
+
+    /// hyper is about to get the head of the answer.
+    pub(crate) fn answers(&self) {
+        self.answered.set(true);
     }
 
     /// The answer is with hyper, whole; or there will be none.
@@ -414,6 +423,15 @@ impl Front {
     fn ends_unread(&self) -> bool {
         let mut byte = [MaybeUninit::uninit()];
         matches!(socket2::SockRef::from(&*self.stream.borrow()).peek(&mut byte), Ok(0))
+    }
+
+    /// Whether the first bytes of the connection have come and nobody has read them: a socket is not read
+    /// from before the runtime has heard of them.
+    fn is_unseen(&self) -> bool {
+        let mut byte = [MaybeUninit::uninit()];
+        self.begun.get() == 0
+            && self.scanner.borrow().heads() == 0
+            && matches!(socket2::SockRef::from(&*self.stream.borrow()).peek(&mut byte), Ok(1..))
     }
 
     /// Acts on the timer that `arm` set.

@@ -43,6 +43,7 @@ async fn claims_another_endpoint() -> Tested {
 #[rstest]
 #[case(Signal::TERM)]
 #[case(Signal::INT)]
+#[case::its_terminal_closes(Signal::HUP)]
 #[tokio::test]
 async fn ends_with_0(#[case] signal: Signal) -> Tested {
     let (mut mango, addr) = start(&[], "mango").await;

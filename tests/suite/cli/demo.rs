@@ -145,6 +145,7 @@ async fn says_what_it_does_not_understand(#[case] line: &str, #[case] said: &str
 #[case::ctrl_c_after_the_input_has_ended(Some(Signal::INT), false)]
 #[case::term(Some(Signal::TERM), true)]
 #[case::term_after_the_input_has_ended(Some(Signal::TERM), false)]
+#[case::its_terminal_closes(Some(Signal::HUP), false)]
 #[case::quit(None, true)]
 #[tokio::test]
 async fn ends_with_0(#[case] signal: Option<Signal>, #[case] input: bool) -> Tested {

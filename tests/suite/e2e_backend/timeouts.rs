@@ -8,6 +8,7 @@ use std::{
 use lb_testkit::{Backend, Behaviour, Gate, OnAccept};
 use rstest::rstest;
 use socket2::{Domain, Socket, Type};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::{Setup, Tested, backend};
 
@@ -128,6 +129,23 @@ async fn a_slow_body_that_moves_is_passed_on() -> Tested {
     Ok(())
 }
 
+/// The backend's time does not run while it is the client that keeps it waiting; else a few clients that
+/// pause could have it ejected.
+#[tokio::test]
+async fn a_client_that_pauses_its_upload_is_not_held_against_the_backend() -> Tested {
+    let a = backend("a").await;
+    let lb = Setup::over(&[&a]).pool("timeouts = { response_head = \"100ms\" }").start();
+    let mut client = lb.client().await;
+    client.send("PUT / HTTP/1.1\r\nHost: mango\r\nContent-Length: 10\r\n\r\nhello").await?;
+    a.wait_until("five bytes", |all| all.iter().any(|request| request.body.length_bytes == 5)).await?;
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    client.send("world").await?;
+    let answer = client.response().await?;
+    assert_eq!(answer.status(), 200, "{answer}");
+    assert_eq!(lb.line().await, "200 - a 1");
+    Ok(())
+}
+
 /// The route's time is for the whole request: also for a head that is never late by its own measure.
 #[tokio::test]
 async fn the_whole_request_takes_too_long_before_the_head() -> Tested {
@@ -157,6 +175,25 @@ async fn the_whole_request_takes_too_long_in_the_body() -> Tested {
     }
     assert_eq!(lb.line().await, "200 request_timeout a 1");
     a.wait_until("that it was given up", |requests| requests.iter().all(|request| request.abandoned)).await?;
+    Ok(())
+}
+
+/// ... and for one that only its client holds up.
+#[tokio::test]
+async fn the_whole_request_takes_too_long_for_a_slow_client() -> Tested {
+    let a = backend("a").await;
+    a.behave(Behaviour::pattern(1 << 30));
+    let lb = Setup::over(&[&a]).route("timeout = \"300ms\"").start();
+    let mut client = tokio::net::TcpStream::connect(lb.addr()).await?;
+    client.write_all(b"GET / HTTP/1.1\r\nHost: mango\r\n\r\n").await?;
+    let mut buffer = vec![0; 256 << 10];
+    let slow = async {
+        while !matches!(client.read(&mut buffer).await, Ok(0) | Err(_)) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), slow).await.expect("is cut off");
+    assert_eq!(lb.line().await, "200 request_timeout a 1");
     Ok(())
 }
 

@@ -117,6 +117,18 @@ async fn hop_by_hop_fields_of_responses_stay_behind() {
     assert_eq!(client.get("/", "a").await.unwrap().status(), 200);
 }
 
+/// Whatever another field of that name says before or after.
+#[rstest]
+#[case("Connection: keep-alive\r\nConnection: X-Secret\r\n")]
+#[case("Connection: close\r\nConnection: X-Secret\r\n")]
+#[case("Connection: X-Secret\r\nConnection: keep-alive\r\n")]
+#[tokio::test]
+async fn every_connection_field_names_fields(#[case] connection: &str) {
+    let (mango, stage) = setup("").await;
+    let (arrived, _) = send(&mango, &stage, &format!("{connection}X-Secret: 1\r\n")).await;
+    assert_eq!(arrived.header("x-secret"), None);
+}
+
 /// What Connection may not take away: the framing, Host, and what the balancer says itself.
 #[tokio::test]
 async fn connection_cannot_name_what_the_backend_needs() {

@@ -119,6 +119,22 @@ async fn leaving_after_an_upload_frees_the_backend(#[values(true, false)] by_res
     assert_freed(&stage, &mango).await;
 }
 
+/// Nor does the interim response that asked for it.
+#[rstest]
+#[tokio::test]
+async fn leaving_after_an_upload_that_was_asked_for_frees_the_backend(#[values(true, false)] by_reset: bool) {
+    let (mango, stage) = setup().await;
+    mango.behave(Behaviour::hang());
+    let mut client = stage.client().await;
+    let head = "PUT / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
+    client.send(head).await.unwrap();
+    assert_eq!(client.head().await.unwrap().unwrap().status(), 100);
+    client.send("hello").await.unwrap();
+    mango.wait_until("the body", |all| all.iter().any(|r| r.body.is_complete())).await.unwrap();
+    leave(client, by_reset).await;
+    assert_freed(&stage, &mango).await;
+}
+
 #[rstest]
 #[case::length("Content-Length: 10\r\n\r\nhello")]
 #[case::chunked("Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")]

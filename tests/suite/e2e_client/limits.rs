@@ -28,6 +28,12 @@ fn with_fields(count: usize) -> String {
     format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(count - 1))
 }
 
+/// Each of a name of its own, which takes more room than one name again and again.
+fn with_names(count: usize) -> String {
+    let fields: String = (1..count).map(|number| format!("X-{number}: y\r\n")).collect();
+    format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n")
+}
+
 #[rstest]
 #[case::target(LIMITS, with_target(64), with_target(65), Reason::UriTooLong)]
 #[case::target_larger_than_a_head(LIMITS, with_target(64), with_target(100_000), Reason::UriTooLong)]
@@ -48,6 +54,12 @@ fn with_fields(count: usize) -> String {
     "limits = { headers = 1000 }",
     with_fields(1000),
     with_fields(1001),
+    Reason::HeadTooLarge
+)]
+#[case::as_many_fields_as_can_be_asked_for(
+    "limits = { headers = 10000, request_head = \"1MiB\" }",
+    with_names(10_000),
+    with_names(10_001),
     Reason::HeadTooLarge
 )]
 #[case::large_head(

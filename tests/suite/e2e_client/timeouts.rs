@@ -213,6 +213,23 @@ async fn a_flood_of_requests_without_reading_is_cut_off(#[case] method: &str) {
     stage.log.wait_until("its end", |lines| lines.iter().any(|line| line.status == 200)).await;
 }
 
+/// What a backend says before its answer fills the way to the client as well.
+#[tokio::test]
+async fn a_client_that_reads_no_interim_response_is_cut_off() {
+    let (mango, stage) = setup(r#"body_idle = "150ms""#).await;
+    let hint = format!("HTTP/1.1 103 Early Hints\r\nLink: {}\r\n\r\n", "x".repeat(1000));
+    mango.behave(Behaviour::own().interim(hint.repeat(100)));
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(16 << 10).unwrap();
+    let mut stream = socket.connect(stage.addr()).await.unwrap();
+    let requests = "GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(10_000);
+    let cut_off = async {
+        use tokio::io::AsyncWriteExt;
+        while stream.write(requests.as_bytes()).await.is_ok() {}
+    };
+    tokio::time::timeout(lb_testkit::DEADLINE, cut_off).await.expect("is cut off");
+}
+
 #[tokio::test]
 async fn a_client_that_reads_slowly_gets_everything() {
     const LENGTH: u64 = 12 << 20;

@@ -64,6 +64,29 @@ async fn what_is_in_flight_is_finished_and_nothing_new_taken() -> Tested {
     Ok(())
 }
 
+/// A request that the system has taken in, though nobody here has seen it yet, is served as well.
+#[tokio::test]
+async fn connections_that_wait_to_be_accepted_are_served() -> Tested {
+    const CLIENTS: usize = 50;
+    let a = backend("a").await;
+    let lb = Setup::over(&[&a]).top("workers = 2").start();
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        let mut client = lb.client().await;
+        client.send("GET / HTTP/1.1\r\nHost: mango\r\n\r\n").await?;
+        clients.push(client);
+    }
+    let story = async {
+        for client in &mut clients {
+            assert_eq!(client.response().await?.status(), 200);
+        }
+        Tested::Ok(())
+    };
+    let (outcome, served) = tokio::join!(lb.shutdown(), story);
+    assert_eq!(outcome, Shutdown::Clean);
+    served
+}
+
 /// Both bodies may still have a long way to go.
 #[tokio::test]
 async fn bodies_in_flight_are_finished() -> Tested {

@@ -111,6 +111,36 @@ async fn hup_with_a_broken_file_keeps_the_old_configuration(
     Ok(())
 }
 
+/// What has changed is told, and what a reload cannot change.
+#[tokio::test]
+async fn hup_tells_what_it_changed() -> Tested {
+    let [a, b] = two().await;
+    let (mut lb, _) = Process::run(&Setup::over(&[&a]).toml()).await;
+    lb.rewrite(&Setup::over(&[&a, &b]).top("workers = 2").toml());
+    lb.signal(Signal::HUP);
+    lb.tells("configuration reloaded changes=pools ~mango; other settings").await;
+    lb.tells("changes of workers and access_log take a restart").await;
+    lb.terminate().await;
+    Ok(())
+}
+
+/// Nobody reads what is told: that stops neither requests nor the program's end.
+#[tokio::test]
+async fn a_full_standard_error_holds_up_nothing() -> Tested {
+    let a = backend("a").await;
+    let (mut lb, addr) = Process::run(&Setup::over(&[&a]).toml()).await;
+    let mut client = RawClient::connect(addr).await?;
+    let problems: String =
+        (0..100).map(|number| format!("{}{number} = 1\n", "unknown_".repeat(20))).collect();
+    lb.rewrite(&problems);
+    for _ in 0..50 {
+        lb.signal(Signal::HUP);
+        assert_eq!(client.get("/", "mango").await?.status(), 200);
+    }
+    lb.terminate().await;
+    Ok(())
+}
+
 /// After a log file was moved away, USR1 makes a new one.
 #[tokio::test]
 async fn usr1_opens_the_log_anew() -> Tested {

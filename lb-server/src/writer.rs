@@ -19,7 +19,7 @@ const BUSY_PAUSE: Duration = Duration::from_millis(10);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where lines end up.
-pub(super) enum Sink {
+pub(crate) enum Sink {
     /// A file that can be opened anew under its name.
     File { file: File, path: PathBuf },
     /// A stream that came open.
@@ -28,7 +28,7 @@ pub(super) enum Sink {
 
 impl Sink {
     /// Opens a file for appending.
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new().append(true).create(true).open(path)?;
         Ok(Self::File { file, path: path.to_owned() })
     }
@@ -58,7 +58,7 @@ impl Sink {
 
 /// What the workers and the writer thread share.
 #[derive(Debug)]
-pub(super) struct Writer {
+pub(crate) struct Writer {
     shared: Mutex<Shared>,
     /// Tells the thread that there is something to do.
     wake: Condvar,
@@ -84,7 +84,7 @@ struct Shared {
 }
 
 impl Writer {
-    pub(super) fn start(sink: Sink, backlog_bytes_max: usize) -> io::Result<Arc<Self>> {
+    pub(crate) fn start(sink: Sink, backlog_bytes_max: usize) -> io::Result<Arc<Self>> {
         let writer = Arc::new(Self {
             shared: Mutex::default(),
             wake: Condvar::new(),
@@ -105,7 +105,7 @@ impl Writer {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn append(&self, line: &[u8]) {
+    pub(crate) fn append(&self, line: &[u8]) {
         let mut shared = self.lock();
         let backlog = shared.buffer.len() + shared.writing_bytes;
         if shared.is_closing || backlog + line.len() > self.backlog_bytes_max {
@@ -123,18 +123,18 @@ impl Writer {
         }
     }
 
-    pub(super) fn dropped(&self) -> u64 {
+    pub(crate) fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    pub(super) fn reopen(&self) {
+    pub(crate) fn reopen(&self) {
         let mut shared = self.lock();
         shared.reopen_at = Some(shared.buffer.len());
         drop(shared);
         self.wake.notify_one();
     }
 
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         let mut shared = self.lock();
         shared.is_closing = true;
         self.wake.notify_one();
