@@ -201,13 +201,9 @@ impl Flight {
     }
 
     /// The response broke off: the client must not take it for a whole one.
-    pub(crate) fn broken(mut self: Box<Self>, reason: Reason) {
+    pub(crate) fn broken(mut self: Box<Self>, reason: Reason, end: End) {
         self.reason = Some(reason);
         self.front.reset();
-        let end = match reason {
-            Reason::ResponseBodyTimeout | Reason::RequestTimeout => End::BodyTimeout,
-            _ => End::Truncated,
-        };
         self.end(end);
     }
 

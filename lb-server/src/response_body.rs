@@ -9,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use lb_core::reason::Reason;
+use lb_core::{exchange::End, reason::Reason};
 
 use crate::{flight::Flight, upstream::ResponseStream};
 
@@ -55,8 +55,14 @@ impl ResponseBody {
     }
 
     fn broken(&mut self, reason: Reason) -> BrokenResponse {
+        let end = match reason {
+            // Nothing was awaited of the backend: the client took its time.
+            Reason::RequestTimeout if !self.waiting => End::ClientLeft,
+            Reason::RequestTimeout | Reason::ResponseBodyTimeout => End::BodyTimeout,
+            _ => End::Truncated,
+        };
         if let Some(flight) = self.flight.take() {
-            flight.broken(reason);
+            flight.broken(reason, end);
         }
         BrokenResponse(reason)
     }

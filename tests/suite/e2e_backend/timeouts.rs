@@ -183,7 +183,8 @@ async fn the_whole_request_takes_too_long_in_the_body() -> Tested {
 async fn the_whole_request_takes_too_long_for_a_slow_client() -> Tested {
     let a = backend("a").await;
     a.behave(Behaviour::pattern(1 << 30));
-    let lb = Setup::over(&[&a]).route("timeout = \"300ms\"").start();
+    let outlier = "outlier = { consecutive_failures = 1, max_ejected_percent = 100 }";
+    let lb = Setup::over(&[&a]).pool(outlier).route("timeout = \"300ms\"").start();
     let mut client = tokio::net::TcpStream::connect(lb.addr()).await?;
     client.write_all(b"GET / HTTP/1.1\r\nHost: mango\r\n\r\n").await?;
     let mut buffer = vec![0; 256 << 10];
@@ -194,6 +195,7 @@ async fn the_whole_request_takes_too_long_for_a_slow_client() -> Tested {
     };
     tokio::time::timeout(Duration::from_secs(5), slow).await.expect("is cut off");
     assert_eq!(lb.line().await, "200 request_timeout a 1");
+    assert!(lb.changes().is_empty(), "the backend is not to blame: {:?}", lb.changes());
     Ok(())
 }
 
