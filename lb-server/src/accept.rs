@@ -175,6 +175,7 @@ impl Dealer {
         let count = self.workers.len();
         let least = (0..count)
             .map(|step| &self.workers[(turn + step) % count])
+            .filter(|worker| !worker.tasks.is_closed()) // one that has ended would be the idlest of all
             .min_by_key(|worker| worker.load.load(Ordering::Relaxed));
         let Some(worker) = least else { return };
         let connections = listener.connections.fetch_add(1, Ordering::Relaxed) + 1;

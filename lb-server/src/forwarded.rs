@@ -19,8 +19,8 @@ pub(crate) enum Kind {
     OwnOrigin,
     /// Says the same in another way; believed of trusted peers only.
     Origin,
-    /// Would be taken for one of these by CGI and its heirs, to which `X_Forwarded_For` is
-    /// `X-Forwarded-For`.
+    /// Would be taken for one of these, or for the framing, by CGI and its heirs, to which
+    /// `X_Forwarded_For` is `X-Forwarded-For`.
     Lookalike,
     /// What the request is for.
     Host,
@@ -35,7 +35,11 @@ pub(crate) fn kind(name: &HeaderName) -> Kind {
 }
 
 fn is_lookalike(name: &str) -> bool {
-    name.contains('_') && matches!(kind_named(&name.replace('_', "-")), Kind::OwnOrigin | Kind::Origin)
+    name.contains('_')
+        && match name.replace('_', "-").as_str() {
+            "content-length" | "transfer-encoding" | "host" => true,
+            name => matches!(kind_named(name), Kind::OwnOrigin | Kind::Origin),
+        }
 }
 
 fn kind_named(name: &str) -> Kind {
@@ -157,6 +161,7 @@ mod tests {
         assert_eq!(kind("X-Forwarded-For"), Kind::OwnOrigin);
         assert_eq!(kind("x_forwarded-for"), Kind::Lookalike);
         assert_eq!(kind("X_Real_IP"), Kind::Lookalike);
+        assert_eq!(kind("Content_Length"), Kind::Lookalike);
         assert_eq!(kind("x_trace"), Kind::EndToEnd);
         assert_eq!(kind("keep_alive"), Kind::EndToEnd);
         assert_eq!(kind("Keep-Alive"), Kind::HopByHop);

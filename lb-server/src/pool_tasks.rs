@@ -15,6 +15,7 @@ use lb_core::{
 };
 use tokio::{
     net::{TcpStream, lookup_host},
+    sync::Semaphore,
     task::{JoinHandle, spawn_local},
 };
 
@@ -56,7 +57,13 @@ async fn watch(pool: SharedPool, clock: Clock) {
     }
 }
 
+/// Checks that run at once, over all pools; further ones wait for their turn.
+const CHECKS_MAX: usize = 512;
+static CHECKS: Semaphore = Semaphore::const_new(CHECKS_MAX);
+
 async fn run_check(pool: SharedPool, config: HealthCheck, check: Check, clock: Clock) {
+    // It is never closed; without a permit the check would still be made.
+    let _permit = CHECKS.acquire().await;
     let result = match tokio::time::timeout(config.timeout, ask(&config, &check)).await {
         Err(_) => Err(CheckFailure::Timeout),
         Ok(Err(failure)) => Err(failure),
@@ -101,24 +108,31 @@ async fn resolve(pool: SharedPool, clock: Clock) {
                 state.names_to_resolve().map(|(host, port)| (host.to_owned(), port)).collect();
             (names, state.config().resolve_interval)
         });
-        for (host, port) in names {
-            match tokio::time::timeout(RESOLVE_TIMEOUT, lookup_host((host.as_str(), port))).await {
-                Ok(Ok(found)) => {
-                    let mut addresses: Vec<_> = found.collect();
-                    addresses.sort_unstable();
-                    addresses.dedup();
-                    pool.with(|state| state.resolved(&host, port, &addresses, clock.now()));
-                    pool.changed.notify_one();
-                }
-                Ok(Err(error)) => {
-                    tracing::warn!(pool = %pool.name, host, %error, "cannot resolve a backend's name")
-                }
-                Err(_) => {
-                    tracing::warn!(pool = %pool.name, host, "resolving a backend's name takes too long")
-                }
-            }
+        // Side by side: one name whose server is silent must not hold up the others.
+        let lookups: Vec<_> = names
+            .into_iter()
+            .map(|(host, port)| spawn_local(look_up(pool.clone(), host, port, clock)))
+            .collect();
+        for lookup in lookups {
+            let _ = lookup.await; // only a panic ends it early, and has been told then
         }
         tokio::time::sleep(interval).await;
+    }
+}
+
+async fn look_up(pool: SharedPool, host: String, port: u16, clock: Clock) {
+    match tokio::time::timeout(RESOLVE_TIMEOUT, lookup_host((host.as_str(), port))).await {
+        Ok(Ok(found)) => {
+            let mut addresses: Vec<_> = found.collect();
+            addresses.sort_unstable();
+            addresses.dedup();
+            pool.with(|state| state.resolved(&host, port, &addresses, clock.now()));
+            pool.changed.notify_one();
+        }
+        Ok(Err(error)) => {
+            tracing::warn!(pool = %pool.name, host, %error, "cannot resolve a backend's name");
+        }
+        Err(_) => tracing::warn!(pool = %pool.name, host, "resolving a backend's name takes too long"),
     }
 }
 

@@ -137,13 +137,13 @@ impl Server {
     /// When an address cannot be bound, the access log cannot be opened or a thread cannot be started;
     /// nothing runs on then.
     pub fn start(config: &Valid, options: Options) -> Result<Self, StartError> {
+        let bound = config.listeners.iter().map(crate::accept::bind).collect::<Result<Vec<_>, _>>()?;
         let access_log = AccessLog::open(&config.access_log)
             .map_err(|error| StartError::AccessLog(config.access_log.path.clone(), error))?;
         let observers = Observers(options.observer);
         let clock = Clock::start();
         let mut prng = Prng::new(options.seed.unwrap_or_else(random_seed));
         let snapshot = Snapshot::new(config, None, clock, &mut prng, &observers);
-        let bound = config.listeners.iter().map(crate::accept::bind).collect::<Result<Vec<_>, _>>()?;
         let addresses: Vec<SocketAddr> = bound.iter().map(|bound| bound.address).collect();
         let shared = Arc::new(Shared {
             snapshot: ArcSwap::from_pointee(snapshot),
