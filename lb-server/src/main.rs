@@ -17,7 +17,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 /// A proxy allocates and frees a buffer of 8 KiB for each request, which the system's allocator does the
-/// slow way: 7 % of the instructions of a request.
+/// slow way.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

@@ -1,8 +1,8 @@
 //! The request as backends get it: its head, written straight from the fields that the client sent.
 //!
 //! Nothing is removed from or inserted into the client's map of fields; what must not go on is passed
-//! over while writing, and what is added follows. That is one look at each field, and costs a third of
-//! what editing the map does.
+//! over while writing, and what is added follows: one look at each field, where editing the map takes a
+//! search for each edit.
 
 use http::{HeaderMap, HeaderName, HeaderValue, header, uri::PathAndQuery};
 
