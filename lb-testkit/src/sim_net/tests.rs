@@ -26,8 +26,9 @@ fn tight(seed: u64) -> Options {
 /// Both ends of a connection from A to B.
 async fn pair(network: &Network) -> (Stream, Stream) {
     let listener = network.host(B).listen(at_b()).unwrap();
-    let (client, server) = tokio::join!(network.host(A).connect(at_b()), async { listener.accept().await.0 });
-    (client.unwrap(), server)
+    let here = network.host(A);
+    let (client, accepted) = tokio::join!(here.connect(at_b()), listener.accept());
+    (client.unwrap(), accepted.0)
 }
 
 #[test]
