@@ -6,6 +6,7 @@
 //! - [`RawClient`]: bytes out, heads and bodies in, each wait under a deadline.
 //! - [`Port`]: a port that is ours and refuses connections, or that a backend comes back to.
 //! - [`course`]: the chapters as lists of black-box cases that judge any balancer.
+//! - [`sim`]: the balancer's decisions against modelled backends, as discrete events.
 //!
 //! Both ends speak HTTP through this crate's own few hundred lines instead of a library: a test double
 //! that shares its parser with the program under test would share its defects, and a library hides
@@ -22,6 +23,7 @@ mod message;
 mod port;
 mod raw_client;
 mod record;
+pub mod sim;
 mod wire;
 
 pub use backend::{Backend, Builder};
