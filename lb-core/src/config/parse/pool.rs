@@ -1,5 +1,7 @@
 //! `[pool.NAME]` and what stands in it.
 
+mod algorithm;
+
 use alloc::format;
 
 use crate::config::{
@@ -9,12 +11,6 @@ use crate::config::{
     values,
 };
 
-const ALGORITHMS: [(&str, Algorithm); 4] = [
-    ("random", Algorithm::Random),
-    ("round_robin", Algorithm::RoundRobin),
-    ("least_request", Algorithm::LeastRequest),
-    ("p2c", Algorithm::P2c),
-];
 const STATES: [(&str, AdminState); 3] =
     [("ready", AdminState::Ready), ("drain", AdminState::Drain), ("maint", AdminState::Maint)];
 const INITIAL: [(&str, InitialHealth); 2] = [("up", InitialHealth::Up), ("down", InitialHealth::Down)];
@@ -25,10 +21,11 @@ pub(super) fn pool(name: &str, node: &Node<'_>) -> Pool {
     let Some(mut table) = node.table(&format!("a section that begins with [pool.{name}]")) else {
         return pool;
     };
-    table.set("algorithm", &mut pool.algorithm, |node| node.word(&ALGORITHMS));
+    table.set("algorithm", &mut pool.algorithm, |node| node.word(&Algorithm::NAMED));
     if let Some(node) = table.required("backends", BACKENDS) {
         pool.backends = node.list(BACKENDS, backend).unwrap_or_default();
     }
+    algorithm::options(&mut table, &node.path, &mut pool);
     table.set("timeouts", &mut pool.timeouts, timeouts);
     table.set("limits", &mut pool.limits, limits);
     table.set("health_check", &mut pool.health_check, |node| Some(Some(health_check(node)?)));
