@@ -5,8 +5,8 @@ mod algorithm;
 use alloc::format;
 
 use crate::config::{
-    AdminState, Algorithm, Backend, HealthCheck, InitialHealth, Outlier, Pool, PoolLimits, PoolTimeouts,
-    Retry, StatusRange, bounds,
+    AdminState, Backend, HealthCheck, InitialHealth, Outlier, Pool, PoolLimits, PoolTimeouts, Retry,
+    StatusRange, bounds,
     read::{Node, Placeholder},
     values,
 };
@@ -21,11 +21,10 @@ pub(super) fn pool(name: &str, node: &Node<'_>) -> Pool {
     let Some(mut table) = node.table(&format!("a section that begins with [pool.{name}]")) else {
         return pool;
     };
-    table.set("algorithm", &mut pool.algorithm, |node| node.word(&Algorithm::NAMED));
+    algorithm::read(&mut table, &mut pool);
     if let Some(node) = table.required("backends", BACKENDS) {
         pool.backends = node.list(BACKENDS, backend).unwrap_or_default();
     }
-    algorithm::options(&mut table, &node.path, &mut pool);
     table.set("timeouts", &mut pool.timeouts, timeouts);
     table.set("limits", &mut pool.limits, limits);
     table.set("health_check", &mut pool.health_check, |node| Some(Some(health_check(node)?)));

@@ -48,7 +48,7 @@ fn load_does_not_attract() {
 #[test]
 fn nobody_starves() {
     for config in all() {
-        let mut bench = Bench::with(&config, &[1, 2, 3, 2, 1, 1, 1]);
+        let mut bench = Bench::with(&config, &[1000, 2000, 3000, 2000, 1000, 1000, 1000]);
         let mut open = alloc::collections::VecDeque::new();
         let mut counts = [0; 7];
         for _ in 0..2000 {

@@ -4,29 +4,32 @@ use alloc::{format, string::String};
 
 use crate::config::{
     Algorithm, HashKey, Maglev, P2c, PeakEwma, Pool, RingHash, bounds,
-    key::{Path, listed, quoted},
+    key::{listed, quoted},
     read::{Node, Table},
     report::Finding,
 };
 
-/// Reads the sections that belong to the pool's algorithm; the others are mistakes, for they would do
+/// Reads the algorithm and the sections that belong to it; the others are mistakes, for they would do
 /// nothing.
-pub(super) fn options(table: &mut Table<'_>, path: &Path, pool: &mut Pool) {
+pub(super) fn read(table: &mut Table<'_>, pool: &mut Pool) {
     use Algorithm as A;
+    let written = table.get("algorithm").map(|node| node.word(&A::NAMED));
+    pool.algorithm = written.flatten().unwrap_or(pool.algorithm);
+    // Of an algorithm that could not be read nobody knows which sections it uses.
+    let is_known = written != Some(None);
+    let algorithm = pool.algorithm;
     let mut section = |name, users: &[Algorithm]| {
         let node = table.get(name)?;
-        if users.contains(&pool.algorithm) {
-            return Some(node);
+        if is_known && !users.contains(&algorithm) {
+            let names = A::NAMED.iter().filter(|(_, algorithm)| users.contains(algorithm));
+            let names = listed(names.map(|(name, _)| quoted(name)));
+            let which = if users.len() > 1 { "one of " } else { "" };
+            let expected = format!("none, unless the algorithm is {which}{names}");
+            let found = "a section that the pool's algorithm does not use";
+            node.report(Finding::new(node.path.clone(), found, expected).at_key());
+            return None;
         }
-        let names = A::NAMED.iter().filter(|(_, algorithm)| users.contains(algorithm));
-        let names = listed(names.map(|(name, _)| quoted(name)));
-        let algorithm = if users.len() > 1 { format!("one of {names}") } else { names };
-        let expected = format!("none, unless the algorithm is {algorithm}");
-        let found = "a section that the pool's algorithm does not use";
-        node.report(
-            Finding::new(node.path.clone(), found, expected).at_key().resting_on(path.name("algorithm")),
-        );
-        None
+        Some(node)
     };
     let hash = section("hash", &[A::RingHash, A::Maglev, A::Rendezvous]).as_ref().and_then(hash);
     let p2c = section("p2c", &[A::P2c]).as_ref().and_then(p2c);

@@ -4,10 +4,11 @@ use alloc::format;
 
 use crate::config::{
     Algorithm, HashKey, Pool, bounds, check,
-    key::{Path, quoted},
+    key::Path,
     report::{Finding, Report},
     validate::{duration, integer, text},
 };
+use crate::limits;
 
 pub(super) fn options(report: &Report, path: &Path, pool: &Pool) {
     hash(report, &path.name("hash").name("name"), &pool.hash);
@@ -48,12 +49,11 @@ fn table_size(report: &Report, path: &Path, pool: &Pool) {
         return;
     }
     if !is_prime(size) {
-        let next = (size..).find(|&number| is_prime(number));
-        let finding = Finding::new(path.clone(), format!("{size}"), "a prime");
-        report.add(finding.nearest(next.map(|next| format!("{next}"))));
+        let next = (size..).find(|&number| is_prime(number)).unwrap_or(limits::MAGLEV_ENTRIES_MAX);
+        report.add(Finding::new(path.clone(), format!("{size}"), format!("a prime, such as {next}")));
     } else if pool.algorithm == Algorithm::Maglev && (size as usize) < pool.backends.len() {
         let expected = format!("at least one entry for each of the {} backends", pool.backends.len());
-        report.add(Finding::new(path.clone(), quoted(&format!("{size}")), expected));
+        report.add(Finding::new(path.clone(), format!("{size}"), expected));
     }
 }
 
