@@ -236,7 +236,7 @@ async fn connect(flight: &Flight, attempt: &Attempt) -> Result<Connection, Faile
     let failed = |kind| Failed::Backend(Failure { kind, sent: Sent::Nothing, reused: false });
     let timer = &flight.front.request_timer;
     timer.set(attempt.connect_by);
-    let mut opening = pin!(Connection::open(attempt.addr));
+    let mut opening = pin!(Connection::open(flight.worker().net(), attempt.addr));
     poll_fn(|cx| match opening.as_mut().poll(cx) {
         Poll::Ready(opened) => Poll::Ready(opened.map_err(|error| {
             tracing::debug!(address = %attempt.addr, %error, "connect failed");
