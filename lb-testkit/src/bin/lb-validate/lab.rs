@@ -39,14 +39,21 @@ impl Lab {
         first..first + count as u64
     }
 
+    /// Whether a model of so many servers is run: the fast part leaves out what takes long to settle.
+    pub(crate) fn runs(&self, servers: u32, rho: f64) -> bool {
+        !self.is_fast || (rho <= 0.8 && servers <= 100)
+    }
+
     /// `servers` backends of one slot before a Poisson stream that loads each by `rho`, with exponential
     /// services of mean [`UNIT`]: long enough for [`Lab::requests`], with a warm-up of twenty relaxation
     /// times.
     pub(crate) fn model(&self, algorithm: Algorithm, servers: u32, rho: f64) -> Model {
         let per_unit = f64::from(servers) * rho;
         let measured = self.requests as f64 / self.seeds as f64 / per_unit;
-        // The relaxation time of M/M/1; queues that look at others forget faster.
-        let warmup = 20.0 / (1.0 - rho.min(0.99).sqrt()).powi(2);
+        // The relaxation time of M/M/1; where requests go to short queues, it is shorter by far.
+        let is_blind = matches!(algorithm, Algorithm::Random | Algorithm::RoundRobin);
+        let relaxation = if is_blind { (1.0 - rho.sqrt()).powi(-2) } else { 1.0 / (1.0 - rho) };
+        let warmup = 20.0 * relaxation;
         let pool = config::Pool {
             algorithm,
             outlier: config::Outlier { consecutive_failures: 0, ..config::Outlier::default() },

@@ -14,7 +14,7 @@ use crate::{
 /// M/M/1: ten servers, and a Poisson stream that is split at random.
 pub(crate) fn random_splitting(lab: &Lab) -> Table {
     let mut cells = Vec::new();
-    for rho in [0.5, 0.7, 0.8, 0.9] {
+    for rho in [0.5, 0.7, 0.8, 0.9].into_iter().filter(|&rho| lab.runs(10, rho)) {
         let [mean, quantiles @ ..] = lab.run(&lab.model(Algorithm::Random, 10, rho), sojourn);
         cells.push(Cell::estimate(format!("rho {rho}: mean"), queues::mm1_mean(rho), mean));
         for ((p, name), estimate) in QUANTILES.into_iter().zip(quantiles) {
@@ -33,6 +33,9 @@ pub(crate) fn random_splitting(lab: &Lab) -> Table {
 pub(crate) fn slots(lab: &Lab) -> Table {
     let mut cells = Vec::new();
     for (servers, rho) in [(2, 0.5), (2, 0.8), (10, 0.7), (10, 0.9), (100, 0.9)] {
+        if !lab.runs(servers, rho) {
+            continue;
+        }
         let mut model = lab.model(Algorithm::Random, servers, rho);
         model.backends = Backend::several(1, servers);
         let [mean, quantiles @ ..] = lab.run(&model, sojourn);

@@ -12,7 +12,7 @@ use crate::{
 pub(crate) fn round_robin(lab: &Lab) -> Table {
     let mut cells = Vec::new();
     for servers in [2, 10, 100] {
-        for rho in [0.5, 0.7, 0.8, 0.9] {
+        for rho in [0.5, 0.7, 0.8, 0.9].into_iter().filter(|&rho| lab.runs(servers, rho)) {
             let model = lab.model(Algorithm::RoundRobin, servers, rho);
             let [mean, _, _, p99, _] = lab.run(&model, sojourn);
             let label = format!("n {servers}, rho {rho}");
@@ -40,7 +40,7 @@ pub(crate) fn unequal(lab: &Lab) -> Table {
     let speeds = weights.map(|weight| f64::from(weight) / 4.0);
     let capacity: f64 = speeds.iter().sum();
     let mut cells = Vec::new();
-    for rho in [0.5, 0.7, 0.9] {
+    for rho in [0.5, 0.7, 0.9].into_iter().filter(|&rho| lab.runs(10, rho)) {
         let mut model = lab.model(Algorithm::Random, 10, rho * capacity / 10.0);
         for ((backend, weight), speed) in model.backends.iter_mut().zip(weights).zip(speeds) {
             (backend.weight, backend.speed) = (weight, speed);
