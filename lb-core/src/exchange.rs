@@ -23,11 +23,8 @@
 //! use core::cell::RefCell;
 //! use lb_core::{config, exchange::*, pool::Pool, prng::Prng, time::{Duration, Instant}};
 //!
-//! let backends = ["127.0.0.1:8081", "127.0.0.1:8082"].map(|address| config::Backend {
-//!     address: config::BackendAddress::Ip(address.parse().unwrap()),
-//!     name: address.into(),
-//!     weight: 1,
-//!     state: config::AdminState::Ready,
+//! let backends = ["127.0.0.1:8081", "127.0.0.1:8082"].map(|address| {
+//!     config::Backend::at(config::BackendAddress::Ip(address.parse().unwrap()), address)
 //! });
 //! let config = config::Pool { backends: backends.into(), ..config::Pool::default() };
 //! let now = Instant::ZERO;

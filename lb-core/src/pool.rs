@@ -277,7 +277,7 @@ impl Pool {
             return Err(Reason::TooManyPending);
         }
         self.pending += 1;
-        self.budget.deposit(&self.config.retry, now);
+        self.budget.on_request(&self.config.retry, now);
         Ok(())
     }
 
@@ -334,7 +334,7 @@ impl Pool {
             if member.health.health() == Health::Down {
                 continue;
             }
-            let window = self.config.slow_start;
+            let window = &self.config.slow_start;
             let (weight, grows) = slow_start::effective_weight(member.weight, member.came_up, window, now);
             if grows {
                 self.next_change = self.next_change.min(now + slow_start::TICK);

@@ -5,18 +5,15 @@ use rstest::rstest;
 
 use super::*;
 use crate::{
-    config::{self, AdminState, Backend, BackendAddress, Outlier, Retry},
+    config::{self, Backend, BackendAddress, Outlier, Retry},
     prng::Prng,
 };
 
 type Handle = Rc<RefCell<Pool>>;
 
 fn config(backends: u16) -> config::Pool {
-    let backends = (1..=backends).map(|port| Backend {
-        address: BackendAddress::Ip(SocketAddr::from(([127, 0, 0, 1], port))),
-        name: format!("b{port}"),
-        weight: 1,
-        state: AdminState::Ready,
+    let backends = (1..=backends).map(|port| {
+        Backend::at(BackendAddress::Ip(SocketAddr::from(([127, 0, 0, 1], port))), format!("b{port}"))
     });
     config::Pool { backends: backends.collect(), ..config::Pool::default() }
 }
@@ -122,7 +119,7 @@ fn what_is_retried(
 #[case(POST, Sent::Head, false)]
 #[case(GET, Sent::Body, false)]
 fn a_stale_connection_is_healed_once(#[case] facts: Facts, #[case] sent: Sent, #[case] heals: bool) {
-    let one_try = Retry { tries: 1, budget_percent: 0, budget_floor: 0, on_status: Vec::new() };
+    let one_try = Retry { tries: 1, budget_percent: 0, budget_floor: 0, ..Retry::default() };
     let one_failure = Outlier { consecutive_failures: 1, max_ejected_percent: 100, ..Outlier::default() };
     let pool = handle(&config::Pool { retry: one_try, outlier: one_failure, ..config(2) });
     let stale = Event::Failed(Failure { kind: FailureKind::Closed, sent, reused: true });

@@ -81,7 +81,7 @@ impl Pool {
         if config.health_check.is_none() {
             self.believe_all(now);
         }
-        if config.outlier.consecutive_failures == 0 {
+        if !config.outlier.is_on() {
             self.end_all_ejections(now);
         }
         self.sync(false, now);

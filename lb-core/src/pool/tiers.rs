@@ -1,0 +1,178 @@
+//! The tiers of a pool: endpoints of equal priority, each with a picker of its own, and which tier a request
+//! goes to.
+
+use alloc::vec::Vec;
+
+use super::{Ask, EndpointId};
+use crate::{
+    config::Algorithm,
+    hash::mix,
+    priority::{TierHealth, TierLoad, loads},
+    prng::Prng,
+    select::{Candidate, Picker, Sample},
+    time::Instant,
+};
+
+/// What a rebuild says about one tier.
+#[derive(Debug, Default)]
+pub(super) struct Census {
+    /// Those that are up and not ejected, full ones as well.
+    pub(super) healthy: usize,
+    /// Those that the configuration and the operator let serve.
+    pub(super) total: usize,
+    /// The healthy ones, in the order of the configuration.
+    pub(super) up: Vec<Seat>,
+    /// All that serve, healthy or not.
+    pub(super) all: Vec<Seat>,
+    /// All with a weight, with their full ones: what tables are made of.
+    pub(super) members: Vec<Candidate>,
+}
+
+/// An endpoint that may get traffic.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seat {
+    pub(super) candidate: Candidate,
+    /// It has as many requests as it may have.
+    pub(super) is_full: bool,
+}
+
+#[derive(Debug)]
+struct Tier {
+    priority: u32,
+    picker: Picker,
+    load: TierLoad,
+    /// Those that may be picked, but for their being full.
+    usable: usize,
+}
+
+/// All tiers, the preferred one first; there is always one.
+#[derive(Debug)]
+pub(super) struct Tiers {
+    algorithm: Algorithm,
+    tiers: Vec<Tier>,
+}
+
+impl Tiers {
+    pub(super) fn new(algorithm: Algorithm) -> Self {
+        Self { algorithm, tiers: [Tier::new(0, algorithm)].into() }
+    }
+
+    /// Follows another algorithm, from its beginning.
+    pub(super) fn set_algorithm(&mut self, algorithm: Algorithm) {
+        self.algorithm = algorithm;
+        for tier in &mut self.tiers {
+            tier.picker = Picker::new(algorithm);
+        }
+    }
+
+    /// Has a tier for each of `priorities`, which are sorted and not repeated. Those that stay keep their
+    /// picker's state.
+    pub(super) fn set_priorities(&mut self, priorities: &[u32]) {
+        if self.tiers.iter().map(|tier| &tier.priority).eq(priorities) || priorities.is_empty() {
+            return;
+        }
+        let mut old = core::mem::take(&mut self.tiers);
+        self.tiers = priorities
+            .iter()
+            .map(|&priority| match old.iter().position(|tier| tier.priority == priority) {
+                Some(index) => old.swap_remove(index),
+                None => Tier::new(priority, self.algorithm),
+            })
+            .collect();
+    }
+
+    /// The place of a priority.
+    pub(super) fn index(&self, priority: u32) -> usize {
+        self.tiers.iter().position(|tier| tier.priority == priority).unwrap_or(0)
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.tiers.len()
+    }
+
+    /// Takes what there is in each tier, in their order.
+    pub(super) fn rebuild(
+        &mut self,
+        census: Vec<Census>,
+        overprovisioning_percent: u32,
+        panic_percent: u32,
+        in_flight: &[u32],
+    ) {
+        let health: Vec<TierHealth> =
+            census.iter().map(|tier| TierHealth { healthy: tier.healthy, total: tier.total }).collect();
+        let loads = loads(&health, overprovisioning_percent, panic_percent);
+        for ((tier, census), load) in self.tiers.iter_mut().zip(census).zip(loads) {
+            let seats = if load.panics { census.all } else { census.up };
+            tier.load = load;
+            tier.usable = if load.percent > 0 { seats.len() } else { 0 };
+            let free = seats.iter().filter(|seat| !seat.is_full).map(|seat| seat.candidate).collect();
+            tier.picker.rebuild(free, census.members, in_flight);
+        }
+    }
+
+    /// Whether there is anybody to send a request to, now or when a slot is free.
+    pub(super) fn is_usable(&self) -> bool {
+        self.tiers.iter().any(|tier| tier.usable > 0)
+    }
+
+    /// Whether a tier that gets traffic has a free slot.
+    pub(super) fn has_free(&self) -> bool {
+        self.tiers.iter().any(Tier::is_open)
+    }
+
+    /// The endpoint for a request; none when no tier that gets traffic has a free slot. A tier is drawn by
+    /// its load, for a request with a key by the key; a full tier gives its turn to the first that is not.
+    pub(super) fn pick(
+        &mut self,
+        ask: &Ask<'_>,
+        in_flight: &[u32],
+        prng: &mut Prng,
+        now: Instant,
+    ) -> Option<EndpointId> {
+        let index = self.draw(ask, prng);
+        let open = |index: &usize| self.tiers.get(*index).is_some_and(Tier::is_open);
+        let index = Some(index).filter(open).or_else(|| self.tiers.iter().position(Tier::is_open))?;
+        self.tiers.get_mut(index)?.picker.pick(ask, in_flight, prng, now)
+    }
+
+    fn draw(&self, ask: &Ask<'_>, prng: &mut Prng) -> usize {
+        // One tier gets all, most of the time; then nothing is drawn.
+        if let Some(index) = self.tiers.iter().position(|tier| tier.load.percent == 100) {
+            return index;
+        }
+        let point = match ask.key {
+            Some(key) => mix(key) % 100,
+            None => prng.below(100),
+        };
+        let mut sum = 0;
+        let reaches = |tier: &Tier| {
+            sum += u64::from(tier.load.percent);
+            point < sum
+        };
+        self.tiers.iter().position(reaches).unwrap_or(0)
+    }
+
+    /// A request began or ended at an endpoint of the tier at `index`.
+    pub(super) fn on_load(&mut self, index: usize, id: EndpointId, in_flight: &[u32]) {
+        if let Some(tier) = self.tiers.get_mut(index) {
+            tier.picker.on_load(id, in_flight);
+        }
+    }
+
+    /// A request at an endpoint of the tier at `index` was answered, failed or was given up.
+    pub(super) fn observe(&mut self, index: usize, id: EndpointId, sample: Sample, now: Instant) {
+        if let Some(tier) = self.tiers.get_mut(index) {
+            tier.picker.observe(id, sample, now);
+        }
+    }
+}
+
+impl Tier {
+    fn new(priority: u32, algorithm: Algorithm) -> Self {
+        Self { priority, picker: Picker::new(algorithm), load: TierLoad::default(), usable: 0 }
+    }
+
+    fn is_open(&self) -> bool {
+        self.load.percent > 0 && !self.picker.eligible().is_empty()
+    }
+}
