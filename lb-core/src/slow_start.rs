@@ -17,6 +17,11 @@ const PARTS: u32 = 1000;
 /// How often weights are computed anew while one of them grows.
 pub(crate) const TICK: Duration = Duration::from_millis(100);
 
+/// The effective weight of an endpoint that is up to speed.
+pub(crate) fn full_weight(weight: u32) -> u32 {
+    weight.min(WEIGHT_MAX) * PARTS
+}
+
 /// The effective weight of an endpoint, and whether it still grows. `since` is when it came up.
 pub(crate) fn effective_weight(
     weight: u32,
@@ -24,14 +29,13 @@ pub(crate) fn effective_weight(
     start: &SlowStart,
     now: Instant,
 ) -> (u32, bool) {
-    let weight = weight.min(WEIGHT_MAX);
-    let Some(since) = since else { return (weight * PARTS, false) };
+    let Some(since) = since else { return (full_weight(weight), false) };
     let (elapsed, window) = (nanos(now.since(since)), nanos(start.window));
     if elapsed >= window {
-        return (weight * PARTS, false);
+        return (full_weight(weight), false);
     }
     let min = (PARTS / 100 * start.min_weight_percent).clamp(1, PARTS);
-    (weight * parts(elapsed, window, start.aggression_percent).clamp(min, PARTS), true)
+    (weight.min(WEIGHT_MAX) * parts(elapsed, window, start.aggression_percent).clamp(min, PARTS), true)
 }
 
 /// `(elapsed / window)^(1 / aggression)` in [`PARTS`], rounded down; `elapsed` is less than `window`.

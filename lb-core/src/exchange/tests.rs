@@ -1,3 +1,5 @@
+mod waiting;
+
 use alloc::{format, vec::Vec};
 
 use proptest::prelude::*;
@@ -26,7 +28,7 @@ fn at(millis: u64) -> Instant {
     Instant::ZERO + Duration::from_millis(millis)
 }
 
-const GET: Facts = Facts { idempotent: true, deadline: Instant::from_nanos(60_000_000_000) };
+const GET: Facts = Facts { idempotent: true, deadline: Instant::from_nanos(60_000_000_000), key: None };
 const POST: Facts = Facts { idempotent: false, ..GET };
 
 fn begin(pool: &Handle, facts: Facts) -> Exchange<Handle> {
@@ -48,7 +50,7 @@ fn response(status: u16) -> Event {
 fn port(exchange: &mut Exchange<Handle>) -> u16 {
     match exchange.next(at(0)) {
         Next::Try(attempt) => attempt.addr.port(),
-        Next::Reply(reason) => panic!("{reason}"),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -313,7 +315,7 @@ enum Op {
     On { which: usize, event: Event },
     Finish { which: usize, end: End },
     Drop { which: usize },
-    Reload { backends: u16, tries: u32 },
+    Reload { backends: u16, tries: u32, max_in_flight: u32 },
     Wait { millis: u64 },
 }
 
@@ -345,14 +347,17 @@ fn any_op() -> impl Strategy<Value = Op> {
         5 => (which, any_event()).prop_map(|(which, event)| Op::On { which, event }),
         1 => (which, end).prop_map(|(which, end)| Op::Finish { which, end }),
         1 => which.prop_map(|which| Op::Drop { which }),
-        1 => (0u16..5, 1u32..4).prop_map(|(backends, tries)| Op::Reload { backends, tries }),
+        1 => (0u16..5, 1u32..4, 0u32..4).prop_map(
+            |(backends, tries, max_in_flight)| Op::Reload { backends, tries, max_in_flight }
+        ),
         1 => (0u64..9000).prop_map(|millis| Op::Wait { millis }),
     ]
 }
 
-fn reloaded(backends: u16, tries: u32) -> config::Pool {
+fn reloaded(backends: u16, tries: u32, max_in_flight: u32) -> config::Pool {
     let retry = Retry { tries, on_status: [503].into(), ..Retry::default() };
-    config::Pool { retry, ..config(backends) }
+    let queue = config::Queue { length: 3, timeout: Duration::from_secs(5) };
+    config::Pool { retry, max_in_flight, queue, ..config(backends) }
 }
 
 /// What the model knows of an exchange: its facts, the methods' right to be sent again, how often it
@@ -372,13 +377,13 @@ proptest! {
     /// nothing is; nothing is sent again that may not be; nothing is tried past its deadline.
     #[test]
     fn any_order_of_events_balances(ops in prop::collection::vec(any_op(), 0..150)) {
-        let pool = handle(&reloaded(3, 3));
+        let pool = handle(&reloaded(3, 3, 2));
         let (mut lives, mut now) = (Vec::<Life>::new(), at(0));
         for op in ops {
             let count = lives.len().max(1);
             match op {
                 Op::Begin { idempotent, millis } => {
-                    let facts = Facts { idempotent, deadline: now + Duration::from_millis(millis) };
+                    let facts = Facts { idempotent, deadline: now + Duration::from_millis(millis), key: None };
                     let exchange = Exchange::begin(pool.clone(), facts, now).unwrap();
                     let tries = Vec::new();
                     lives.push(Life { exchange, facts, tries, asked: false, over: false, forwards: false });
@@ -394,6 +399,10 @@ proptest! {
                                 life.tries.push(attempt);
                             }
                             life.asked = true;
+                        }
+                        Next::Wait(waiting) => {
+                            prop_assert!(!life.over && now < waiting.until);
+                            prop_assert!(waiting.until <= life.facts.deadline);
                         }
                         Next::Reply(_) => life.over |= !life.forwards,
                     }
@@ -417,17 +426,20 @@ proptest! {
                 }
                 Op::Drop { which } if !lives.is_empty() => drop(lives.swap_remove(which % count)),
                 Op::Finish { .. } | Op::Drop { .. } => {}
-                Op::Reload { backends, tries } => {
-                    pool.borrow_mut().reconfigure(&reloaded(backends, tries), now);
+                Op::Reload { backends, tries, max_in_flight } => {
+                    pool.borrow_mut().reconfigure(&reloaded(backends, tries, max_in_flight), now);
                 }
                 Op::Wait { millis } => now = now + Duration::from_millis(millis),
             }
             let pending = lives.iter().filter(|life| !life.over && !life.forwards).count();
             prop_assert_eq!(held(&pool).1 as usize, pending);
+            prop_assert!(pool.borrow().waiting() <= pending);
             prop_assert!(held(&pool).0 <= lives.iter().filter(|life| !life.over).count() as u64);
         }
         drop(lives);
         prop_assert_eq!(held(&pool), (0, 0));
+        prop_assert_eq!(pool.borrow().waiting(), 0);
+        prop_assert_eq!(pool.borrow_mut().poll_woken(), None);
         let loads: u32 = pool.borrow().endpoints().map(|status| status.in_flight).sum();
         prop_assert_eq!(loads, 0);
     }

@@ -16,6 +16,14 @@ use crate::time::Instant;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WaiterId(u64);
 
+#[cfg(test)]
+impl WaiterId {
+    /// That of the first one in a pool.
+    pub(crate) fn first() -> Self {
+        Self(0)
+    }
+}
+
 /// What a request waits for.
 #[derive(Clone, Debug)]
 pub(super) struct Waiter {
@@ -167,5 +175,25 @@ impl Waiter {
     /// The pick that it waits for.
     pub(super) fn ask(&self) -> super::Ask<'_> {
         super::Ask { key: self.key, tried: &self.tried }
+    }
+}
+
+/// For the model.
+#[cfg(test)]
+impl Queue {
+    pub(super) fn is_queued(&self, id: WaiterId) -> bool {
+        self.waiters.contains_key(&id)
+    }
+
+    pub(super) fn bound_to(&self, id: WaiterId) -> Option<EndpointId> {
+        self.waiters.get(&id)?.bound
+    }
+
+    pub(super) fn granted_count(&self) -> usize {
+        self.granted.len()
+    }
+
+    pub(super) fn granted(&self) -> impl Iterator<Item = WaiterId> {
+        self.granted.keys().copied()
     }
 }
