@@ -22,6 +22,7 @@ mod message;
 mod port;
 mod raw_client;
 mod record;
+pub mod theory;
 mod wire;
 
 pub use backend::{Backend, Builder};
