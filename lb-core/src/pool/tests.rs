@@ -1,6 +1,7 @@
 //! Single stories here, any order of events in `model`.
 
 mod model;
+mod policies;
 mod queueing;
 
 use alloc::{format, string::ToString, vec, vec::Vec};

@@ -29,7 +29,7 @@ const OUTCOMES: [Outcome; 3] = [Outcome::Success, Outcome::ConnectFailed, Outcom
 const STATES: [AdminState; 3] = [AdminState::Ready, AdminState::Drain, AdminState::Maint];
 
 fn any_config() -> impl Strategy<Value = config::Pool> {
-    let backends = prop::collection::btree_map(1u16..6, (0u32..3, 0u32..3, prop::option::of(0u32..3)), 0..5);
+    let backends = prop::collection::btree_map(1u16..6, (0u32..3, 0u32..3, prop::option::of(1u32..3)), 0..5);
     let algorithm = prop::sample::select(
         &[Algorithm::Random, Algorithm::RoundRobin, Algorithm::LeastRequest, Algorithm::P2c][..],
     );
@@ -71,6 +71,8 @@ struct Run {
     now: Instant,
     signer: Signer,
     tickets: Vec<Ticket>,
+    /// Requests in flight after the event before.
+    in_flight: BTreeMap<EndpointId, u32>,
     /// Those that wait, with the time until which and the session.
     waiting: BTreeMap<WaiterId, (Instant, Option<Handle>)>,
 }
@@ -80,7 +82,8 @@ impl Run {
         let signer = Signer::new(b"0123456789abcdef", "fruit");
         let mut pool = pool(config);
         pool.set_signer(Some(signer.clone()), at(0));
-        Self { pool, now: at(0), signer, tickets: Vec::new(), waiting: BTreeMap::new() }
+        let (tickets, waiting, in_flight) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
+        Self { pool, now: at(0), signer, tickets, in_flight, waiting }
     }
 
     fn apply(&mut self, op: &Op) -> Result<(), TestCaseError> {
@@ -124,7 +127,11 @@ impl Run {
         let deadline = self.now + Duration::from_millis(patience_ms);
         let (before, room) = (self.pool.waiting(), self.pool.config().queue.length as usize);
         match self.pool.enter(Ask::default(), session, deadline, self.now) {
-            Entry::Ticket(ticket) => self.hold(ticket)?,
+            Entry::Ticket(ticket) => {
+                let max = self.pool.slab.get(ticket.endpoint()).map_or(0, |member| member.max_in_flight);
+                prop_assert!(self.pool.slab.in_flight(ticket.endpoint().slot) <= max, "within its cap");
+                self.tickets.push(ticket);
+            }
             Entry::Wait(id, until) => {
                 prop_assert!(before < room, "bounded");
                 prop_assert!(until <= deadline && until <= self.now + Duration::from_secs(2));
@@ -137,18 +144,6 @@ impl Run {
         Ok(())
     }
 
-    /// A ticket is within the cap of its endpoint when it is given.
-    fn hold(&mut self, ticket: Ticket) -> Result<(), TestCaseError> {
-        let member = self.pool.slab.get(ticket.endpoint());
-        if let Some(max) = member.filter(|member| !member.retired).map(|member| member.max_in_flight) {
-            // A reload since the grant may have lowered it.
-            let in_flight = self.pool.slab.in_flight(ticket.endpoint().slot);
-            prop_assert!(in_flight <= max.max(2), "{} of {}", in_flight, max);
-        }
-        self.tickets.push(ticket);
-        Ok(())
-    }
-
     /// In the order of the queue, and each once.
     fn ask(&mut self) -> Result<(), TestCaseError> {
         let now = self.now;
@@ -158,7 +153,7 @@ impl Run {
                 return Err(TestCaseError::fail("woken, but does not wait"));
             };
             match self.pool.turn(id, now) {
-                Turn::Granted(ticket) => self.hold(ticket)?,
+                Turn::Granted(ticket) => self.tickets.push(ticket),
                 Turn::Over => prop_assert!(until <= now, "before its time"),
                 Turn::Waiting => return Err(TestCaseError::fail("woken for nothing")),
             }
@@ -195,6 +190,14 @@ impl Run {
             let granted: Vec<WaiterId> = self.pool.queue.granted().filter(is_free).collect();
             prop_assert!(granted.iter().all(|id| id < first), "{:?} before {:?}", granted, first);
         }
+        // What is above its cap since a reload lowered that only shrinks.
+        let now = self.pool.members().map(|member| (member.id, self.pool.slab.in_flight(member.id.slot)));
+        let now: BTreeMap<EndpointId, u32> = now.collect();
+        for member in self.pool.members() {
+            let before = self.in_flight.get(&member.id).copied().unwrap_or(0);
+            prop_assert!(now[&member.id] <= member.max_in_flight.max(before), "{} of {}", now[&member.id], member.max_in_flight);
+        }
+        self.in_flight = now;
         let held = self.tickets.len() + self.pool.queue.granted_count();
         prop_assert_eq!(self.pool.in_flight(), held as u64);
         Ok(())
