@@ -215,8 +215,8 @@ impl Pool {
     }
 
     /// Takes one of the eligible endpoints that have a free slot for a request; none when there is none.
-    /// Those that the request tried before are avoided where there are others. It asks for what is free
-    /// now: a request that can wait goes through an [`Exchange`](crate::exchange::Exchange).
+    /// Those that the request tried before are avoided where there are others, even if these are full. It asks
+    /// for what is free now: a request that can wait goes through an [`Exchange`](crate::exchange::Exchange).
     pub fn pick(&mut self, ask: Ask<'_>, now: Instant) -> Option<Ticket> {
         self.freshen(now);
         self.pick_free(&ask, now)
@@ -224,7 +224,7 @@ impl Pool {
 
     /// The same when the lists are up to date.
     fn pick_free(&mut self, ask: &Ask<'_>, now: Instant) -> Option<Ticket> {
-        if !self.is_below_limit() {
+        if !self.is_below_limit() || !self.tiers.has_free_for(ask.tried) {
             return None;
         }
         let id = self.tiers.pick(ask, self.slab.loads(), &mut self.prng, now)?;

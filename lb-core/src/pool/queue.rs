@@ -1,8 +1,9 @@
 //! Who waits for a slot: first in, first out, each until its own deadline.
 //!
-//! Nearly all can use a slot of any endpoint. A request of a sticky session whose endpoint is full is bound
-//! to that one; it has its place in the same order, and never holds up those behind it. A queue knows nothing
-//! of endpoints: [`Pool::dispatch`](super::Pool) asks for the next one that can use what is free.
+//! Nearly all can use a slot of any endpoint. A request of a sticky session whose endpoint is full is bound to
+//! that one, and a retry does not want those that failed it. They have their places in the same order, and
+//! never hold up those behind them. A queue knows nothing of what is free: `Pool::serve_queue` does, and asks
+//! for the first of each kind.
 
 use alloc::{
     collections::{BTreeMap, BTreeSet},
@@ -55,6 +56,8 @@ pub(super) struct Queue {
     waiters: BTreeMap<WaiterId, Waiter>,
     /// Those of `waiters` that can use any endpoint.
     anyone: BTreeSet<WaiterId>,
+    /// Those that were sent to some already.
+    retries: BTreeSet<WaiterId>,
     /// Those that can use only one.
     bound: BTreeSet<(EndpointId, WaiterId)>,
     granted: BTreeMap<WaiterId, Ticket>,
@@ -76,15 +79,27 @@ impl Queue {
     pub(super) fn push(&mut self, waiter: Waiter) -> WaiterId {
         let id = WaiterId(self.next);
         self.next += 1;
-        self.index(id, waiter.bound);
+        match waiter.bound {
+            Some(endpoint) => self.bound.insert((endpoint, id)),
+            None => self.unbound(&waiter).insert(id),
+        };
         self.waiters.insert(id, waiter);
         id
     }
 
     /// The first of those that can use any endpoint.
-    pub(super) fn first(&self) -> Option<(WaiterId, &Waiter)> {
-        let id = *self.anyone.first()?;
-        Some((id, self.waiters.get(&id)?))
+    pub(super) fn first(&self) -> Option<WaiterId> {
+        self.anyone.first().copied()
+    }
+
+    /// The retries, in order.
+    pub(super) fn retries(&self) -> impl Iterator<Item = (WaiterId, &Waiter)> {
+        self.retries.iter().filter_map(|id| Some((*id, self.waiters.get(id)?)))
+    }
+
+    /// One that waits.
+    pub(super) fn get(&self, id: WaiterId) -> Option<&Waiter> {
+        self.waiters.get(&id)
     }
 
     /// For each endpoint that requests are bound to, the first of them.
@@ -108,10 +123,10 @@ impl Queue {
             self.bound.range((endpoint, WaiterId(0))..).take_while(|(at, _)| *at == endpoint).map(|&(_, id)| id).collect();
         for id in ids {
             self.bound.remove(&(endpoint, id));
-            self.anyone.insert(id);
-            if let Some(waiter) = self.waiters.get_mut(&id) {
-                waiter.bound = None;
-            }
+            let Some(mut waiter) = self.waiters.remove(&id) else { continue };
+            waiter.bound = None;
+            self.unbound(&waiter).insert(id);
+            self.waiters.insert(id, waiter);
         }
     }
 
@@ -155,18 +170,16 @@ impl Queue {
         self.woken.pop_first()
     }
 
-    fn index(&mut self, id: WaiterId, bound: Option<EndpointId>) {
-        match bound {
-            None => self.anyone.insert(id),
-            Some(endpoint) => self.bound.insert((endpoint, id)),
-        };
+    /// The set of those that are bound to no endpoint and are like `waiter`.
+    fn unbound(&mut self, waiter: &Waiter) -> &mut BTreeSet<WaiterId> {
+        if waiter.tried.is_empty() { &mut self.anyone } else { &mut self.retries }
     }
 
     fn remove(&mut self, id: WaiterId) {
         let Some(waiter) = self.waiters.remove(&id) else { return };
         match waiter.bound {
-            None => self.anyone.remove(&id),
             Some(endpoint) => self.bound.remove(&(endpoint, id)),
+            None => self.unbound(&waiter).remove(&id),
         };
     }
 }

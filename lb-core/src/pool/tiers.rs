@@ -41,8 +41,8 @@ struct Tier {
     priority: u32,
     picker: Picker,
     load: TierLoad,
-    /// Those that may be picked, but for their being full.
-    usable: usize,
+    /// Those that may not be picked only because they are full.
+    full: Vec<EndpointId>,
 }
 
 /// All tiers, the preferred one first; there is always one.
@@ -104,7 +104,8 @@ impl Tiers {
         for ((tier, census), load) in self.tiers.iter_mut().zip(census).zip(loads) {
             let seats = if load.panics { census.all } else { census.up };
             tier.load = load;
-            tier.usable = if load.percent > 0 { seats.len() } else { 0 };
+            tier.full.clear();
+            tier.full.extend(seats.iter().filter(|seat| seat.is_full).map(|seat| seat.candidate.id));
             let free = seats.iter().filter(|seat| !seat.is_full).map(|seat| seat.candidate).collect();
             tier.picker.rebuild(free, census.members, in_flight);
         }
@@ -112,7 +113,7 @@ impl Tiers {
 
     /// Whether there is anybody to send a request to, now or when a slot is free.
     pub(super) fn is_usable(&self) -> bool {
-        self.tiers.iter().any(|tier| tier.usable > 0)
+        self.tiers.iter().any(|tier| tier.is_open() || tier.load.percent > 0 && !tier.full.is_empty())
     }
 
     /// Whether a tier that gets traffic has a free slot.
@@ -120,8 +121,20 @@ impl Tiers {
         self.tiers.iter().any(Tier::is_open)
     }
 
+    /// Whether it has one for a request that was sent to `tried` before: one of the others, unless there are no
+    /// others, not even full ones.
+    pub(super) fn has_free_for(&self, tried: &[EndpointId]) -> bool {
+        if tried.is_empty() {
+            return self.has_free();
+        }
+        let is_other = |id: &EndpointId| !tried.contains(id);
+        let waits = |tier: &Tier| tier.load.percent > 0 && tier.full.iter().any(is_other);
+        self.tiers.iter().any(|tier| tier.offers(tried)) || self.has_free() && !self.tiers.iter().any(waits)
+    }
+
     /// The endpoint for a request; none when no tier that gets traffic has a free slot. A tier is drawn by
-    /// its load, for a request with a key by the key; a full tier gives its turn to the first that is not.
+    /// its load, for a request with a key by the key; one that is full, or has only endpoints that were tried,
+    /// gives its turn to the first that is not and has others.
     pub(super) fn pick(
         &mut self,
         ask: &Ask<'_>,
@@ -129,9 +142,13 @@ impl Tiers {
         prng: &mut Prng,
         now: Instant,
     ) -> Option<EndpointId> {
-        let index = self.draw(ask, prng);
-        let open = |index: &usize| self.tiers.get(*index).is_some_and(Tier::is_open);
-        let index = Some(index).filter(open).or_else(|| self.tiers.iter().position(Tier::is_open))?;
+        let drawn = self.draw(ask, prng);
+        let place = |fits: &dyn Fn(&Tier) -> bool| {
+            let is_drawn = self.tiers.get(drawn).is_some_and(fits);
+            if is_drawn { Some(drawn) } else { self.tiers.iter().position(fits) }
+        };
+        let others = if ask.tried.is_empty() { None } else { place(&|tier| tier.offers(ask.tried)) };
+        let index = others.or_else(|| place(&Tier::is_open))?;
         self.tiers.get_mut(index)?.picker.pick(ask, in_flight, prng, now)
     }
 
@@ -169,10 +186,15 @@ impl Tiers {
 
 impl Tier {
     fn new(priority: u32, algorithm: Algorithm) -> Self {
-        Self { priority, picker: Picker::new(algorithm), load: TierLoad::default(), usable: 0 }
+        Self { priority, picker: Picker::new(algorithm), load: TierLoad::default(), full: Vec::new() }
     }
 
     fn is_open(&self) -> bool {
         self.load.percent > 0 && !self.picker.eligible().is_empty()
+    }
+
+    /// Whether somebody other than `tried` may be picked.
+    fn offers(&self, tried: &[EndpointId]) -> bool {
+        self.load.percent > 0 && self.picker.eligible().iter().any(|candidate| !tried.contains(&candidate.id))
     }
 }

@@ -22,7 +22,8 @@ impl Pool {
     /// one, at most until `deadline`.
     ///
     /// A session waits for its own endpoint while that is full. Where it cannot wait it goes elsewhere: a
-    /// session that moves is better than none.
+    /// session that moves is better than none. A request that was `ask.tried` somewhere waits for another
+    /// endpoint while there is one that is only full.
     pub(crate) fn enter(
         &mut self,
         ask: Ask<'_>,
@@ -154,7 +155,7 @@ impl Pool {
             }
             let ticket = match bound {
                 Some(endpoint) => self.take_own(endpoint, now),
-                None => self.take_first(now),
+                None => self.take_unbound(id, now),
             };
             let Some(ticket) = ticket else { return };
             self.queue.grant(id, ticket);
@@ -171,13 +172,16 @@ impl Pool {
         };
         let bound = self.queue.first_bound().filter(|&(endpoint, _)| is_free(endpoint));
         let bound = bound.map(|(endpoint, id)| (id, Some(endpoint))).min();
-        let anyone = self.queue.first().filter(|_| self.tiers.has_free()).map(|(id, _)| (id, None));
-        [bound, anyone].into_iter().flatten().min()
+        let anyone = self.queue.first().filter(|_| self.tiers.has_free()).map(|id| (id, None));
+        let first = [bound, anyone].into_iter().flatten().min();
+        let mut earlier = self.queue.retries().take_while(|(id, _)| first.is_none_or(|(first, _)| *id < first));
+        let retry = earlier.find(|(_, waiter)| self.tiers.has_free_for(&waiter.tried));
+        retry.map(|(id, _)| (id, None)).or(first)
     }
 
-    fn take_first(&mut self, now: Instant) -> Option<Ticket> {
-        let (_, waiter) = self.queue.first()?;
-        let id = self.tiers.pick(&waiter.ask(), self.slab.loads(), &mut self.prng, now)?;
+    fn take_unbound(&mut self, id: WaiterId, now: Instant) -> Option<Ticket> {
+        let ask = self.queue.get(id)?.ask();
+        let id = self.tiers.pick(&ask, self.slab.loads(), &mut self.prng, now)?;
         self.take(id, now)
     }
 

@@ -98,27 +98,25 @@ async fn a_session_moves_when_its_backend_is_gone() -> Tested {
 #[tokio::test]
 async fn a_drained_backend_keeps_its_sessions() -> Tested {
     let [a, b] = two().await;
-    let setup = |state: &str, addr: &str| {
+    let setup = |state: &str| {
         Setup::default()
             .backend("a", a.addr(), &format!("state = \"{state}\""))
             .backend("b", b.addr(), "")
             .pool(&format!("sticky = {{ {SECRET} }}"))
-            .listener(&format!("bind = \"{addr}\""))
             .toml()
     };
-    let lb = Lb::start(&setup("ready", "127.0.0.1:0"));
+    let lb = Lb::start(&setup("ready"));
     let (mut mine, mut backend) = first(&lb).await?;
     if backend != "a" {
         (mine, backend) = first(&lb).await?;
     }
     assert_eq!(backend, "a");
-    let addr = lb.addr().to_string();
-    lb.reload(&setup("drain", &addr)).await.expect("a valid configuration");
+    lb.reload(&setup("drain")).await.expect("a valid configuration");
     assert_eq!(who_keeps(&lb, &mine, 3).await?, ["a"; 3], "over a reload as well");
     for _ in 0..3 {
         assert_eq!(first(&lb).await?.1, "b");
     }
-    lb.reload(&setup("maint", &addr)).await.expect("a valid configuration");
+    lb.reload(&setup("maint")).await.expect("a valid configuration");
     assert!(cookie(&get(&lb, Some(&mine)).await?).is_some_and(|moved| moved != mine));
     Ok(())
 }
@@ -139,8 +137,7 @@ async fn who_knows_a_cookie() -> Tested {
     let alone = setup("").start();
     assert!(cookie(&get(&alone, Some(&mine)).await?).is_some(), "not one of its own");
     let (own, backend) = first(&alone).await?;
-    let toml = setup("").listener(&format!("bind = \"{}\"", alone.addr())).toml();
-    alone.reload(&toml).await.expect("a valid configuration");
+    alone.reload(&setup("").toml()).await.expect("a valid configuration");
     assert_eq!(who_keeps(&alone, &own, 3).await?, vec![backend; 3]);
     Ok(())
 }
@@ -150,11 +147,10 @@ async fn a_key_that_cannot_be_read_changes_nothing() -> Tested {
     let [a, b] = two().await;
     let setup = Setup::over(&[&a, &b]);
     let lb = setup.start();
-    let bind = format!("bind = \"{}\"", lb.addr());
-    let toml = setup.clone().listener(&bind).pool("sticky = { secret_file = \"/nowhere/key\" }").toml();
+    let toml = setup.clone().pool("sticky = { secret_file = \"/nowhere/key\" }").toml();
     let refused = lb.reload(&toml).await.expect_err("no key");
     assert!(refused.to_string().contains("pool mango: /nowhere/key"), "{refused}");
-    let toml = setup.clone().listener(&bind).pool("sticky = { secret_env = \"LB_TEST_UNSET\" }").toml();
+    let toml = setup.clone().pool("sticky = { secret_env = \"LB_TEST_UNSET\" }").toml();
     let refused = lb.reload(&toml).await.expect_err("no key");
     assert!(refused.to_string().contains("LB_TEST_UNSET is not set"), "{refused}");
     assert_eq!(get(&lb, None).await?.header("set-cookie"), None);

@@ -126,6 +126,19 @@ fn a_retry_waits_behind_those_that_wait() {
     assert_eq!((port(&mut first), first.tries()), (2, 2));
 }
 
+/// The backend that refused is free, and no reason to be tried again while there is another one.
+#[test]
+fn a_retry_waits_for_another_backend() {
+    let pool = handle(&capped(2));
+    let (mut first, second) = (begin(&pool, GET), begin(&pool, GET));
+    assert_eq!(port(&mut first), 1);
+    assert_eq!(first.on(REFUSED, at(1)), Step::Retry);
+    waits(&mut first, at(1));
+    assert_eq!(port(&mut begin(&pool, GET)), 1, "somebody else may use what it does not want");
+    drop(second);
+    assert_eq!(port(&mut first), 2);
+}
+
 #[test]
 fn an_answer_that_is_there_is_better_than_a_wait() {
     let retry = Retry { on_status: [503].into(), ..Retry::default() };

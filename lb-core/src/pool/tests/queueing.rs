@@ -8,13 +8,13 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     config::Queue,
-    sticky::{Handle, Signer},
+    sticky::Signer,
 };
 
 #[derive(Clone, Debug)]
 enum Op {
     /// A request, of the session of a backend if there is one of this port.
-    Enter { port: u16, patience_ms: u64 },
+    Enter { port: u16, patience_ms: u64, tried: Vec<u16> },
     /// Whoever was woken asks.
     Ask,
     Leave { which: usize },
@@ -55,7 +55,8 @@ fn any_config() -> impl Strategy<Value = config::Pool> {
 
 fn any_op() -> impl Strategy<Value = Op> {
     prop_oneof![
-        20 => (0u16..12, 1u64..3000).prop_map(|(port, patience_ms)| Op::Enter { port, patience_ms }),
+        20 => (0u16..12, 1u64..3000, prop::option::of(prop::collection::vec(1u16..6, 1..4)))
+            .prop_map(|(port, patience_ms, tried)| Op::Enter { port, patience_ms, tried: tried.unwrap_or_default() }),
         10 => Just(Op::Ask),
         4 => any::<usize>().prop_map(|which| Op::Leave { which }),
         20 => (any::<usize>(), 0usize..3).prop_map(|(which, outcome)| Op::Finish { which, outcome }),
@@ -73,8 +74,15 @@ struct Run {
     tickets: Vec<Ticket>,
     /// Requests in flight after the event before.
     in_flight: BTreeMap<EndpointId, u32>,
-    /// Those that wait, with the time until which and the session.
-    waiting: BTreeMap<WaiterId, (Instant, Option<Handle>)>,
+    waiting: BTreeMap<WaiterId, Waits>,
+}
+
+/// One that waits.
+#[derive(Debug)]
+struct Waits {
+    until: Instant,
+    tried: Vec<EndpointId>,
+    has_session: bool,
 }
 
 impl Run {
@@ -89,7 +97,7 @@ impl Run {
     fn apply(&mut self, op: &Op) -> Result<(), TestCaseError> {
         let now = self.now;
         match op {
-            Op::Enter { port, patience_ms } => self.enter(*port, *patience_ms)?,
+            Op::Enter { port, patience_ms, tried } => self.enter(*port, *patience_ms, tried)?,
             Op::Ask => self.ask()?,
             Op::Leave { which } if !self.waiting.is_empty() => {
                 let id = *self.waiting.keys().nth(which % self.waiting.len()).unwrap();
@@ -122,11 +130,14 @@ impl Run {
         self.assert_work_is_conserved()
     }
 
-    fn enter(&mut self, port: u16, patience_ms: u64) -> Result<(), TestCaseError> {
+    fn enter(&mut self, port: u16, patience_ms: u64, tried: &[u16]) -> Result<(), TestCaseError> {
         let session = (port < 6).then(|| self.signer.handle(addr(port)));
         let deadline = self.now + Duration::from_millis(patience_ms);
         let (before, room) = (self.pool.waiting(), self.pool.config().queue.length as usize);
-        match self.pool.enter(Ask::default(), session, deadline, self.now) {
+        let among = |status: &EndpointStatus| tried.contains(&status.addr.port());
+        let tried: Vec<EndpointId> =
+            self.pool.endpoints().filter(among).map(|status| status.endpoint).collect();
+        match self.pool.enter(Ask { key: None, tried: &tried }, session, deadline, self.now) {
             Entry::Ticket(ticket) => {
                 let max = self.pool.slab.get(ticket.endpoint()).map_or(0, |member| member.max_in_flight);
                 prop_assert!(self.pool.slab.in_flight(ticket.endpoint().slot) <= max, "within its cap");
@@ -136,7 +147,7 @@ impl Run {
                 prop_assert!(before < room, "bounded");
                 prop_assert!(until <= deadline && until <= self.now + Duration::from_secs(2));
                 prop_assert!(self.waiting.keys().all(|other| *other < id));
-                self.waiting.insert(id, (until, session));
+                self.waiting.insert(id, Waits { until, tried, has_session: session.is_some() });
             }
             Entry::Refused(Reason::QueueFull) => prop_assert!(before >= room),
             Entry::Refused(reason) => prop_assert_eq!(reason, Reason::NoHealthyBackend),
@@ -149,7 +160,7 @@ impl Run {
         let now = self.now;
         let woken: Vec<WaiterId> = core::iter::from_fn(|| self.pool.poll_woken()).collect();
         for id in woken {
-            let Some((until, _)) = self.waiting.remove(&id) else {
+            let Some(Waits { until, .. }) = self.waiting.remove(&id) else {
                 return Err(TestCaseError::fail("woken, but does not wait"));
             };
             match self.pool.turn(id, now) {
@@ -160,7 +171,7 @@ impl Run {
             prop_assert!(matches!(self.pool.turn(id, now), Turn::Over), "once");
         }
         let late: Vec<WaiterId> =
-            self.waiting.iter().filter(|(_, (until, _))| *until <= now).map(|(&id, _)| id).collect();
+            self.waiting.iter().filter(|(_, waits)| waits.until <= now).map(|(&id, _)| id).collect();
         for id in late {
             self.pool.leave(id, now);
             self.waiting.remove(&id);
@@ -173,21 +184,35 @@ impl Run {
         let queued: Vec<WaiterId> = self
             .waiting
             .iter()
-            .filter(|(id, (until, _))| *until > self.now && self.pool.queue.is_queued(**id))
+            .filter(|(id, waits)| waits.until > self.now && self.pool.queue.is_queued(**id))
             .map(|(&id, _)| id)
             .collect();
         let is_bound = |id: &WaiterId| self.pool.queue.bound_to(*id);
-        if queued.iter().any(|id| is_bound(id).is_none()) {
-            prop_assert!(!self.pool.tiers.has_free(), "a free slot and someone who waits");
+        // Seen from outside: who is eligible, and has fewer requests than it may have. With tiers, only those
+        // that get traffic.
+        let has_tiers = self.pool.tiers.count() > 1;
+        let up = || self.pool.members().filter(|member| member.serves() && !member.ejected() && member.health.health() == Health::Up);
+        let is_free = |member: &&Member| self.pool.slab.in_flight(member.id.slot) < member.max_in_flight;
+        for id in queued.iter().filter(|id| is_bound(id).is_none()) {
+            let tried = &self.waiting[id].tried;
+            let others = up().filter(|member| !tried.contains(&member.id)).collect::<Vec<_>>();
+            let could_use = match others.is_empty() {
+                true => up().any(|member| is_free(&member)),
+                false => others.iter().any(is_free),
+            };
+            prop_assert!(has_tiers || !could_use, "a free slot and someone who could use it");
+            prop_assert!(!self.pool.tiers.has_free_for(tried));
         }
         for endpoint in queued.iter().filter_map(is_bound) {
             let max = self.pool.slab.get(endpoint).map_or(0, |member| member.max_in_flight);
             prop_assert!(self.pool.slab.in_flight(endpoint.slot) >= max, "its own endpoint is free");
         }
-        // First in, first out: of those without a session, whoever was granted came before all who still wait.
-        let is_free = |id: &WaiterId| self.waiting.get(id).is_some_and(|(_, session)| session.is_none());
-        if let Some(first) = queued.iter().find(|id| is_free(id)) {
-            let granted: Vec<WaiterId> = self.pool.queue.granted().filter(is_free).collect();
+        // First in, first out: of those who can use any endpoint, whoever was granted came before all who still wait.
+        let is_plain = |id: &WaiterId| {
+            self.waiting.get(id).is_some_and(|waits| waits.tried.is_empty() && !waits.has_session)
+        };
+        if let Some(first) = queued.iter().find(|id| is_plain(id)) {
+            let granted: Vec<WaiterId> = self.pool.queue.granted().filter(is_plain).collect();
             prop_assert!(granted.iter().all(|id| id < first), "{:?} before {:?}", granted, first);
         }
         // What is above its cap since a reload lowered that only shrinks.
