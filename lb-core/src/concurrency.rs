@@ -133,13 +133,17 @@ impl AdaptiveLimit {
     fn take_median(&mut self) -> u64 {
         self.seen = 0;
         let middle = self.samples.len() / 2;
-        let median = self.samples.get_mut(middle).is_some().then(|| *self.samples.select_nth_unstable(middle).1);
+        let median =
+            self.samples.get_mut(middle).is_some().then(|| *self.samples.select_nth_unstable(middle).1);
         self.samples.clear();
         median.unwrap_or(0)
     }
 
     fn clamped(&self, limit: u64) -> u64 {
-        limit.clamp(u64::from(self.config.min) * PARTS, u64::from(self.config.max.max(self.config.min)) * PARTS)
+        limit.clamp(
+            u64::from(self.config.min) * PARTS,
+            u64::from(self.config.max.max(self.config.min)) * PARTS,
+        )
     }
 }
 

@@ -204,8 +204,14 @@ mod tests {
     #[test]
     fn only_those_with_enough_requests_are_judged() {
         let config = Outlier { robust: Some(Robust::default()), ..CONFIG };
-        let mut records =
-            [record(0, 99), record(100, 100), record(50, 100), record(100, 100), record(0, 200), record(300, 300)];
+        let mut records = [
+            record(0, 99),
+            record(100, 100),
+            record(50, 100),
+            record(100, 100),
+            record(0, 200),
+            record(300, 300),
+        ];
         assert_eq!(outliers(&config, &records), [(4, Rule::Robust), (2, Rule::Robust)], "the worst first");
         records[5] = record(0, 0);
         records[3] = record(0, 0);
@@ -214,7 +220,8 @@ mod tests {
 
     #[test]
     fn each_rule_says_that_it_was_it() {
-        let records = [record(96, 100), record(100, 100), record(100, 100), record(100, 100), record(100, 100)];
+        let records =
+            [record(96, 100), record(100, 100), record(100, 100), record(100, 100), record(100, 100)];
         let by_mean = Outlier { success_rate: Some(SuccessRate::default()), ..CONFIG };
         assert_eq!(outliers(&by_mean, &records), [(0, Rule::SuccessRate)]);
         assert_eq!(outliers(&Outlier { robust: Some(Robust::default()), ..CONFIG }, &records), []);

@@ -50,7 +50,6 @@ pub use self::{
     ticket::{Ask, EndpointId, Outcome, Ticket},
     transition::{Cause, Change, Transition},
 };
-pub(crate) use self::{queue::Turn, waiting::Entry};
 use self::{
     members::Source,
     queue::Queue,
@@ -61,6 +60,7 @@ use self::{
     tiers::Tiers,
     transition::Transitions,
 };
+pub(crate) use self::{queue::Turn, waiting::Entry};
 use crate::{
     concurrency::AdaptiveLimit,
     config::{self, AdminState},

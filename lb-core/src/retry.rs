@@ -245,7 +245,12 @@ mod tests {
             budget.on_success(&config, at(0));
         }
         let mut retries = |second| {
-            (0..1000).filter(|_| { budget.on_request(&config, at(second)); budget.withdraw(&config, at(second)) }).count()
+            (0..1000)
+                .filter(|_| {
+                    budget.on_request(&config, at(second));
+                    budget.withdraw(&config, at(second))
+                })
+                .count()
         };
         assert_eq!([retries(1), retries(2), retries(20)], [200, 0, 0]);
     }

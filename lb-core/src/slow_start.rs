@@ -79,8 +79,7 @@ mod tests {
     ) {
         let start = Instant::from_nanos(7);
         let now = start + Duration::from_secs(second);
-        let slow =
-            SlowStart { window: Duration::from_secs(60), aggression_percent, ..SlowStart::default() };
+        let slow = SlowStart { window: Duration::from_secs(60), aggression_percent, ..SlowStart::default() };
         assert_eq!(effective_weight(3, Some(start), &slow, now), (3 * parts, grows));
     }
 
@@ -88,9 +87,8 @@ mod tests {
     fn the_mean_weight_over_the_window() {
         let slow = SlowStart { window: Duration::from_secs(1), ..SlowStart::default() };
         let at = |milli: u64| Instant::ZERO + Duration::from_millis(milli);
-        let sum: u64 = (0..1000)
-            .map(|milli| u64::from(effective_weight(1, Some(at(0)), &slow, at(milli)).0))
-            .sum();
+        let sum: u64 =
+            (0..1000).map(|milli| u64::from(effective_weight(1, Some(at(0)), &slow, at(milli)).0)).sum();
         assert_eq!(sum / 1000, 504, "0.505, rounded down at each step");
     }
 

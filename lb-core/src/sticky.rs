@@ -263,7 +263,11 @@ mod tests {
     #[case::half_gone(Some(("10.0.0.1:80", 1800)), true, true)]
     #[case::half_gone_at_a_backend_that_drains(Some(("10.0.0.1:80", 1800)), false, false)]
     #[case::moved_to_one_that_drains(Some(("10.0.0.2:80", 10)), false, true)]
-    fn when_a_cookie_is_written(#[case] seen: Option<(&str, u64)>, #[case] renews: bool, #[case] written: bool) {
+    fn when_a_cookie_is_written(
+        #[case] seen: Option<(&str, u64)>,
+        #[case] renews: bool,
+        #[case] written: bool,
+    ) {
         let seen = seen.map(|(at, left)| Session { handle: signer().handle(addr(at)), expires: NOW + left });
         let text = set_cookie(&Sticky::default(), &signer(), seen, session(0).handle, || renews, NOW);
         assert_eq!(text.is_some(), written);

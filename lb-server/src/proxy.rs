@@ -187,7 +187,8 @@ fn begin_exchange(flight: &mut Flight, route: RouteId, key: Option<u64>) -> Resu
     flight.deadline = planned.timeout.map(|timeout| flight.started + timeout);
     let deadline = flight.deadline.unwrap_or(flight.started + TRIES_TIMEOUT);
     let facts = Facts { idempotent: is_idempotent(flight.parts.method.as_str()), deadline, key };
-    let session = flight.snapshot.sessions(planned.pool).and_then(|cookies| cookies.find(&flight.parts.headers));
+    let session =
+        flight.snapshot.sessions(planned.pool).and_then(|cookies| cookies.find(&flight.parts.headers));
     let handle = session.map(|session| session.handle);
     flight.exchange = Some(Exchange::begin_in_session(pool, facts, handle, flight.started)?);
     flight.session = session;
@@ -280,7 +281,7 @@ async fn connect(flight: &Flight, attempt: &Attempt) -> Result<Connection, Faile
     let failed = |kind| Failed::Backend(Failure { kind, sent: Sent::Nothing, reused: false });
     let timer = &flight.front.request_timer;
     timer.set(attempt.connect_by);
-    let mut opening = pin!(Connection::open(attempt.addr));
+    let mut opening = pin!(Connection::open(flight.worker().net(), attempt.addr));
     poll_fn(|cx| match opening.as_mut().poll(cx) {
         Poll::Ready(opened) => Poll::Ready(opened.map_err(|error| {
             tracing::debug!(address = %attempt.addr, %error, "connect failed");

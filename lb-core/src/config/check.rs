@@ -46,7 +46,8 @@ fn is_token(text: &str) -> bool {
 
 /// A cookie's name (RFC 6265 4.1.1). The prefixes that browsers tie to attributes would need those.
 pub(super) fn cookie_name(text: &str) -> Checked {
-    let is_bound = ["__secure-", "__host-"].iter().any(|prefix| text.to_ascii_lowercase().starts_with(prefix));
+    let is_bound =
+        ["__secure-", "__host-"].iter().any(|prefix| text.to_ascii_lowercase().starts_with(prefix));
     if is_token(text) && text.len() <= NAME_BYTES_MAX && !is_bound {
         return Ok(());
     }

@@ -93,8 +93,11 @@ fn the_examples_of_the_page_on_resilience_are_valid() {
         let file = completed("", example);
         Config::load(&file).map_err(|problems| format!("\n{}\n{file}", problems.in_file("page"))).unwrap();
     }
-    let defaults = Config::load(&completed("", "[pool.mango]\nbackends = [\"10.0.0.1:80\"]\nconcurrency = {}\nsticky = {}\n"))
-        .unwrap();
+    let defaults = Config::load(&completed(
+        "",
+        "[pool.mango]\nbackends = [\"10.0.0.1:80\"]\nconcurrency = {}\nsticky = {}\n",
+    ))
+    .unwrap();
     let mango = &defaults.pools["mango"];
     assert_eq!(mango.concurrency, Some(Concurrency::default()));
     assert_eq!(mango.sticky, Some(Sticky::default()));

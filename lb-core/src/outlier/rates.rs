@@ -126,7 +126,8 @@ mod tests {
     fn the_most_that_the_mean_rule_finds() {
         let most = |count: usize| {
             let found = |bad: usize| {
-                let rates: Vec<u64> = (0..count).map(|index| if index < bad { 0 } else { RATE_ONE }).collect();
+                let rates: Vec<u64> =
+                    (0..count).map(|index| if index < bad { 0 } else { RATE_ONE }).collect();
                 below_mean(&SuccessRate::default(), &rates)[0]
             };
             (1..count).rev().find(|&bad| found(bad)).unwrap_or(0)

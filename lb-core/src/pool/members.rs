@@ -91,7 +91,9 @@ impl Pool {
         if !config.outlier.is_on() {
             self.end_all_ejections(now);
         }
-        if old.outlier.compares() != config.outlier.compares() || old.outlier.interval != config.outlier.interval {
+        if old.outlier.compares() != config.outlier.compares()
+            || old.outlier.interval != config.outlier.interval
+        {
             self.next_sweep = now + config.outlier.interval;
         }
         self.adapt(now);

@@ -119,8 +119,12 @@ impl Queue {
 
     /// Those bound to `endpoint` can use any from now on, in their old places.
     pub(super) fn unbind(&mut self, endpoint: EndpointId) {
-        let ids: Vec<WaiterId> =
-            self.bound.range((endpoint, WaiterId(0))..).take_while(|(at, _)| *at == endpoint).map(|&(_, id)| id).collect();
+        let ids: Vec<WaiterId> = self
+            .bound
+            .range((endpoint, WaiterId(0))..)
+            .take_while(|(at, _)| *at == endpoint)
+            .map(|&(_, id)| id)
+            .collect();
         for id in ids {
             self.bound.remove(&(endpoint, id));
             let Some(mut waiter) = self.waiters.remove(&id) else { continue };

@@ -6,13 +6,7 @@ use super::{
     Cause, Change, EndpointId, Pool,
     tiers::{Census, Seat},
 };
-use crate::{
-    health::Health,
-    outlier,
-    select::Candidate,
-    slow_start,
-    time::Instant,
-};
+use crate::{health::Health, outlier, select::Candidate, slow_start, time::Instant};
 
 /// How many endpoints there are.
 #[derive(Clone, Copy, Debug, Default)]
@@ -45,8 +39,7 @@ impl Pool {
         self.standing = self.tally();
         self.end_surplus_ejections(now);
         self.compare_rates(now);
-        self.next_change =
-            if self.config.outlier.compares() { self.next_sweep } else { Instant::FAR_FUTURE };
+        self.next_change = if self.config.outlier.compares() { self.next_sweep } else { Instant::FAR_FUTURE };
         let mut census: Vec<Census> = (0..self.tiers.count()).map(|_| Census::default()).collect();
         for &slot in &self.order {
             let in_flight = self.slab.in_flight(slot);

@@ -174,7 +174,8 @@ impl Pool {
         let bound = bound.map(|(endpoint, id)| (id, Some(endpoint))).min();
         let anyone = self.queue.first().filter(|_| self.tiers.has_free()).map(|id| (id, None));
         let first = [bound, anyone].into_iter().flatten().min();
-        let mut earlier = self.queue.retries().take_while(|(id, _)| first.is_none_or(|(first, _)| *id < first));
+        let mut earlier =
+            self.queue.retries().take_while(|(id, _)| first.is_none_or(|(first, _)| *id < first));
         let retry = earlier.find(|(_, waiter)| self.tiers.has_free_for(&waiter.tried));
         retry.map(|(id, _)| (id, None)).or(first)
     }

@@ -130,7 +130,8 @@ async fn a_client_that_leaves_is_out_of_the_queue() -> Tested {
 async fn a_reload_lets_in_who_waits() -> Tested {
     let (a, gate) = gated("a").await;
     let setup = |max: u32| {
-        Setup::over(&[&a]).pool(&format!("max_in_flight = {max}\nqueue = {{ length = 10, timeout = \"10s\" }}"))
+        Setup::over(&[&a])
+            .pool(&format!("max_in_flight = {max}\nqueue = {{ length = 10, timeout = \"10s\" }}"))
     };
     let lb = setup(1).start();
     let mut clients = [ask(&lb, "/").await?, ask(&lb, "/").await?, ask(&lb, "/").await?];
@@ -186,6 +187,8 @@ async fn a_crowd_is_served_within_the_caps() -> Tested {
         });
     }
     until_waiting(&lb, 26).await;
+    a.wait_for_requests(2).await?;
+    b.wait_for_requests(2).await?;
     assert_eq!((a.requests().len(), b.requests().len()), (2, 2));
     gate_a.open(1);
     a.wait_for_requests(3).await?;

@@ -59,7 +59,8 @@ async fn a_client_stays_where_it_was() -> Tested {
     let kept = who_keeps(&lb, pair, 4).await?;
     assert_eq!(kept, vec![kept[0].clone(); 4]);
     // The backend gets the cookies as the client sent them.
-    let seen = a.requests().into_iter().chain(b.requests()).filter_map(|r| r.header("cookie").map(str::to_owned));
+    let seen =
+        a.requests().into_iter().chain(b.requests()).filter_map(|r| r.header("cookie").map(str::to_owned));
     assert!(seen.into_iter().any(|cookies| cookies == format!("theme=dark; {pair}")));
     Ok(())
 }

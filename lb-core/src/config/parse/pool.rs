@@ -127,8 +127,7 @@ fn outlier(node: &Node<'_>) -> Option<Outlier> {
     table.set("interval", &mut outlier.interval, |node| node.duration(&bounds::INTERVAL));
     table.set("min_requests", &mut outlier.min_requests, |node| node.integer(&bounds::COUNT));
     table.set("min_backends", &mut outlier.min_backends, |node| node.integer(&bounds::COUNT));
-    table
-        .set("success_rate", &mut outlier.success_rate, |node| Some(Some(resilience::success_rate(node)?)));
+    table.set("success_rate", &mut outlier.success_rate, |node| Some(Some(resilience::success_rate(node)?)));
     table.set("robust", &mut outlier.robust, |node| Some(Some(resilience::robust(node)?)));
     table.finish();
     Some(outlier)

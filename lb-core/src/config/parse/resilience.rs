@@ -3,8 +3,7 @@
 
 use crate::config::{
     Concurrency, FundedBy, KeySource, Queue, Retry, Robust, Secret, SlowStart, Sticky, SuccessRate, bounds,
-    read::Node,
-    report::Finding,
+    read::Node, report::Finding,
 };
 
 const FUNDED_BY: [(&str, FundedBy); 2] =

@@ -104,7 +104,8 @@ fn sticky(report: &Report, path: &Path, sticky: &Sticky) {
         Some(KeySource::Text(secret)) if secret.0.len() < STICKY_KEY_BYTES_MIN => {
             // The text itself does not belong into a log.
             let found = format!("a text of {} bytes", secret.0.len());
-            let expected = format!("at least {STICKY_KEY_BYTES_MIN} bytes, such as those of: openssl rand -hex 32");
+            let expected =
+                format!("at least {STICKY_KEY_BYTES_MIN} bytes, such as those of: openssl rand -hex 32");
             report.add(Finding::new(path.name("secret"), found, expected));
         }
         Some(KeySource::File(name)) if name.is_empty() || name.contains('\0') => {

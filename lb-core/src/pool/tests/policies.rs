@@ -156,7 +156,9 @@ fn rates_are_compared(
     pool.wake(at(10));
     let out = pool.endpoints().filter(|status| !status.eligible()).count();
     assert_eq!(out, ejected);
-    assert!(pool.ports(20, at(11)).iter().filter(|&&port| port <= bad).count() <= (bad as usize - ejected) * 4);
+    assert!(
+        pool.ports(20, at(11)).iter().filter(|&&port| port <= bad).count() <= (bad as usize - ejected) * 4
+    );
 }
 
 #[test]

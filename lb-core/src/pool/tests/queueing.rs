@@ -6,23 +6,39 @@ use alloc::{boxed::Box, collections::BTreeMap};
 use proptest::prelude::*;
 
 use super::*;
-use crate::{
-    config::Queue,
-    sticky::Signer,
-};
+use crate::{config::Queue, sticky::Signer};
 
 #[derive(Clone, Debug)]
 enum Op {
     /// A request, of the session of a backend if there is one of this port.
-    Enter { port: u16, patience_ms: u64, tried: Vec<u16> },
+    Enter {
+        port: u16,
+        patience_ms: u64,
+        tried: Vec<u16>,
+    },
     /// Whoever was woken asks.
     Ask,
-    Leave { which: usize },
-    Finish { which: usize, outcome: usize },
-    Wait { millis: u64 },
-    Check { port: u16, passes: bool },
-    State { port: u16, state: usize },
-    Reload { config: Box<config::Pool> },
+    Leave {
+        which: usize,
+    },
+    Finish {
+        which: usize,
+        outcome: usize,
+    },
+    Wait {
+        millis: u64,
+    },
+    Check {
+        port: u16,
+        passes: bool,
+    },
+    State {
+        port: u16,
+        state: usize,
+    },
+    Reload {
+        config: Box<config::Pool>,
+    },
 }
 
 const OUTCOMES: [Outcome; 3] = [Outcome::Success, Outcome::ConnectFailed, Outcome::Cancelled];
@@ -191,7 +207,11 @@ impl Run {
         // Seen from outside: who is eligible, and has fewer requests than it may have. With tiers, only those
         // that get traffic.
         let has_tiers = self.pool.tiers.count() > 1;
-        let up = || self.pool.members().filter(|member| member.serves() && !member.ejected() && member.health.health() == Health::Up);
+        let up = || {
+            self.pool
+                .members()
+                .filter(|member| member.serves() && !member.ejected() && member.health.health() == Health::Up)
+        };
         let is_free = |member: &&Member| self.pool.slab.in_flight(member.id.slot) < member.max_in_flight;
         for id in queued.iter().filter(|id| is_bound(id).is_none()) {
             let tried = &self.waiting[id].tried;
@@ -220,7 +240,12 @@ impl Run {
         let now: BTreeMap<EndpointId, u32> = now.collect();
         for member in self.pool.members() {
             let before = self.in_flight.get(&member.id).copied().unwrap_or(0);
-            prop_assert!(now[&member.id] <= member.max_in_flight.max(before), "{} of {}", now[&member.id], member.max_in_flight);
+            prop_assert!(
+                now[&member.id] <= member.max_in_flight.max(before),
+                "{} of {}",
+                now[&member.id],
+                member.max_in_flight
+            );
         }
         self.in_flight = now;
         let held = self.tickets.len() + self.pool.queue.granted_count();
