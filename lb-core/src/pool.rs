@@ -154,7 +154,7 @@ impl Pool {
             sources: Vec::new(),
             slab: Slab::default(),
             order: Vec::new(),
-            tiers: Tiers::new(config.algorithm),
+            tiers: Tiers::new(config),
             stale: true,
             next_change: Instant::FAR_FUTURE,
             standing: Tally::default(),

@@ -13,7 +13,7 @@ use crate::{
 
 /// Effective weights are configured ones in parts of this, so that a share of a weight of 1 is an
 /// integer.
-const PARTS: u32 = 1000;
+pub(crate) const PARTS: u32 = 1000;
 /// How often weights are computed anew while one of them grows.
 pub(crate) const TICK: Duration = Duration::from_millis(100);
 

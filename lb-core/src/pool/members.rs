@@ -79,8 +79,8 @@ impl Pool {
             None => Source::new(backend),
         });
         self.sources = sources.collect();
-        if old.algorithm != config.algorithm {
-            self.tiers.set_algorithm(config.algorithm);
+        if !config.picks_like(&old) {
+            self.tiers.restart(config);
         }
         if old.health_check != config.health_check {
             self.forget_schedule();
@@ -182,7 +182,7 @@ impl Pool {
     fn seat(&mut self) {
         let priorities: BTreeSet<u32> = self.members().map(|member| member.priority).collect();
         let priorities: Vec<u32> = priorities.into_iter().collect();
-        self.tiers.set_priorities(&priorities);
+        self.tiers.set_priorities(&priorities, &self.config);
         for &slot in &self.order {
             if let Some(member) = self.slab.at_mut(slot) {
                 member.tier = self.tiers.index(member.priority);

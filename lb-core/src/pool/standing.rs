@@ -77,7 +77,7 @@ impl Pool {
             }
         }
         let (overprovisioning, panic) = (self.config.overprovisioning_percent, self.config.panic_percent);
-        self.tiers.rebuild(census, overprovisioning, panic, self.slab.loads());
+        self.tiers.rebuild(census, overprovisioning, panic, self.slab.loads(), now);
         self.stale = false;
     }
 

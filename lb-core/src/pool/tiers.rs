@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use super::{Ask, EndpointId};
 use crate::{
-    config::Algorithm,
+    config,
     hash::mix,
     priority::{TierHealth, TierLoad, loads},
     prng::Prng,
@@ -47,47 +47,43 @@ struct Tier {
 
 /// All tiers, the preferred one first; there is always one.
 #[derive(Debug)]
-pub(super) struct Tiers {
-    algorithm: Algorithm,
-    tiers: Vec<Tier>,
-}
+pub(super) struct Tiers(Vec<Tier>);
 
 impl Tiers {
-    pub(super) fn new(algorithm: Algorithm) -> Self {
-        Self { algorithm, tiers: [Tier::new(0, algorithm)].into() }
+    pub(super) fn new(config: &config::Pool) -> Self {
+        Self([Tier::new(0, config)].into())
     }
 
     /// Follows another algorithm, from its beginning.
-    pub(super) fn set_algorithm(&mut self, algorithm: Algorithm) {
-        self.algorithm = algorithm;
-        for tier in &mut self.tiers {
-            tier.picker = Picker::new(algorithm);
+    pub(super) fn restart(&mut self, config: &config::Pool) {
+        for tier in &mut self.0 {
+            tier.picker = Picker::new(config);
         }
     }
 
     /// Has a tier for each of `priorities`, which are sorted and not repeated. Those that stay keep their
     /// picker's state.
-    pub(super) fn set_priorities(&mut self, priorities: &[u32]) {
-        if self.tiers.iter().map(|tier| &tier.priority).eq(priorities) || priorities.is_empty() {
+    pub(super) fn set_priorities(&mut self, priorities: &[u32], config: &config::Pool) {
+        if self.0.iter().map(|tier| &tier.priority).eq(priorities) || priorities.is_empty() {
             return;
         }
-        let mut old = core::mem::take(&mut self.tiers);
-        self.tiers = priorities
+        let mut old = core::mem::take(&mut self.0);
+        self.0 = priorities
             .iter()
             .map(|&priority| match old.iter().position(|tier| tier.priority == priority) {
                 Some(index) => old.swap_remove(index),
-                None => Tier::new(priority, self.algorithm),
+                None => Tier::new(priority, config),
             })
             .collect();
     }
 
     /// The place of a priority.
     pub(super) fn index(&self, priority: u32) -> usize {
-        self.tiers.iter().position(|tier| tier.priority == priority).unwrap_or(0)
+        self.0.iter().position(|tier| tier.priority == priority).unwrap_or(0)
     }
 
     pub(super) fn count(&self) -> usize {
-        self.tiers.len()
+        self.0.len()
     }
 
     /// Takes what there is in each tier, in their order.
@@ -97,28 +93,29 @@ impl Tiers {
         overprovisioning_percent: u32,
         panic_percent: u32,
         in_flight: &[u32],
+        now: Instant,
     ) {
         let health: Vec<TierHealth> =
             census.iter().map(|tier| TierHealth { healthy: tier.healthy, total: tier.total }).collect();
         let loads = loads(&health, overprovisioning_percent, panic_percent);
-        for ((tier, census), load) in self.tiers.iter_mut().zip(census).zip(loads) {
+        for ((tier, census), load) in self.0.iter_mut().zip(census).zip(loads) {
             let seats = if load.panics { census.all } else { census.up };
             tier.load = load;
             tier.full.clear();
             tier.full.extend(seats.iter().filter(|seat| seat.is_full).map(|seat| seat.candidate.id));
             let free = seats.iter().filter(|seat| !seat.is_full).map(|seat| seat.candidate).collect();
-            tier.picker.rebuild(free, census.members, in_flight);
+            tier.picker.rebuild(free, census.members, in_flight, now);
         }
     }
 
     /// Whether there is anybody to send a request to, now or when a slot is free.
     pub(super) fn is_usable(&self) -> bool {
-        self.tiers.iter().any(|tier| tier.is_open() || tier.load.percent > 0 && !tier.full.is_empty())
+        self.0.iter().any(|tier| tier.is_open() || tier.load.percent > 0 && !tier.full.is_empty())
     }
 
     /// Whether a tier that gets traffic has a free slot.
     pub(super) fn has_free(&self) -> bool {
-        self.tiers.iter().any(Tier::is_open)
+        self.0.iter().any(Tier::is_open)
     }
 
     /// Whether it has one for a request that was sent to `tried` before: one of the others, unless there are no
@@ -129,7 +126,7 @@ impl Tiers {
         }
         let is_other = |id: &EndpointId| !tried.contains(id);
         let waits = |tier: &Tier| tier.load.percent > 0 && tier.full.iter().any(is_other);
-        self.tiers.iter().any(|tier| tier.offers(tried)) || self.has_free() && !self.tiers.iter().any(waits)
+        self.0.iter().any(|tier| tier.offers(tried)) || self.has_free() && !self.0.iter().any(waits)
     }
 
     /// The endpoint for a request; none when no tier that gets traffic has a free slot. A tier is drawn by
@@ -144,17 +141,17 @@ impl Tiers {
     ) -> Option<EndpointId> {
         let drawn = self.draw(ask, prng);
         let place = |fits: &dyn Fn(&Tier) -> bool| {
-            let is_drawn = self.tiers.get(drawn).is_some_and(fits);
-            if is_drawn { Some(drawn) } else { self.tiers.iter().position(fits) }
+            let is_drawn = self.0.get(drawn).is_some_and(fits);
+            if is_drawn { Some(drawn) } else { self.0.iter().position(fits) }
         };
         let others = if ask.tried.is_empty() { None } else { place(&|tier| tier.offers(ask.tried)) };
         let index = others.or_else(|| place(&Tier::is_open))?;
-        self.tiers.get_mut(index)?.picker.pick(ask, in_flight, prng, now)
+        self.0.get_mut(index)?.picker.pick(ask, in_flight, prng, now)
     }
 
     fn draw(&self, ask: &Ask<'_>, prng: &mut Prng) -> usize {
         // One tier gets all, most of the time; then nothing is drawn.
-        if let Some(index) = self.tiers.iter().position(|tier| tier.load.percent == 100) {
+        if let Some(index) = self.0.iter().position(|tier| tier.load.percent == 100) {
             return index;
         }
         let point = match ask.key {
@@ -166,27 +163,27 @@ impl Tiers {
             sum += u64::from(tier.load.percent);
             point < sum
         };
-        self.tiers.iter().position(reaches).unwrap_or(0)
+        self.0.iter().position(reaches).unwrap_or(0)
     }
 
     /// A request began or ended at an endpoint of the tier at `index`.
     pub(super) fn on_load(&mut self, index: usize, id: EndpointId, in_flight: &[u32]) {
-        if let Some(tier) = self.tiers.get_mut(index) {
+        if let Some(tier) = self.0.get_mut(index) {
             tier.picker.on_load(id, in_flight);
         }
     }
 
     /// A request at an endpoint of the tier at `index` was answered, failed or was given up.
     pub(super) fn observe(&mut self, index: usize, id: EndpointId, sample: Sample, now: Instant) {
-        if let Some(tier) = self.tiers.get_mut(index) {
+        if let Some(tier) = self.0.get_mut(index) {
             tier.picker.observe(id, sample, now);
         }
     }
 }
 
 impl Tier {
-    fn new(priority: u32, algorithm: Algorithm) -> Self {
-        Self { priority, picker: Picker::new(algorithm), load: TierLoad::default(), full: Vec::new() }
+    fn new(priority: u32, config: &config::Pool) -> Self {
+        Self { priority, picker: Picker::new(config), load: TierLoad::default(), full: Vec::new() }
     }
 
     fn is_open(&self) -> bool {

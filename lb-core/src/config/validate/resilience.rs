@@ -98,7 +98,7 @@ fn concurrency(report: &Report, path: &Path, limit: &Concurrency) {
 }
 
 fn sticky(report: &Report, path: &Path, sticky: &Sticky) {
-    text(report, &path.name("cookie"), &sticky.cookie, check::cookie_name);
+    text(report, &path.name("cookie"), &sticky.cookie, check::session_cookie_name);
     duration(report, &path.name("ttl"), sticky.ttl, &bounds::SESSION);
     match &sticky.key {
         Some(KeySource::Text(secret)) if secret.0.len() < STICKY_KEY_BYTES_MIN => {
