@@ -1,6 +1,8 @@
 //! Of `[pool.NAME]`: retries, queues, slow start, the comparison of success rates, adaptive limits and
 //! sticky sessions.
 
+use alloc::format;
+
 use crate::config::{
     Concurrency, FundedBy, KeySource, Queue, Retry, Robust, Secret, SlowStart, Sticky, SuccessRate, bounds,
     read::Node, report::Finding,
@@ -88,19 +90,21 @@ pub(super) fn sticky(node: &Node<'_>) -> Option<Sticky> {
     table.set("cookie", &mut sticky.cookie, |node| node.string(r#"a name, such as "lb_session""#));
     table.set("ttl", &mut sticky.ttl, |node| node.duration(&bounds::SESSION));
     table.set("secure", &mut sticky.secure, Node::boolean);
-    let text = |node: &Node<'_>| Some(KeySource::Text(Secret(node.string("a text in quotes")?)));
-    let file = |node: &Node<'_>| Some(KeySource::File(node.string("the name of a file")?));
-    let env = |node: &Node<'_>| Some(KeySource::Env(node.string("the name of a variable")?));
-    let read: [(&'static str, &dyn Fn(&Node<'_>) -> Option<KeySource>); 3] =
-        [("secret", &text), ("secret_file", &file), ("secret_env", &env)];
-    for (name, read) in read {
+    for (name, expected) in
+        [("secret", "a text in quotes"), ("secret_file", "a file's name"), ("secret_env", "a variable's name")]
+    {
         let Some(node) = table.get(name) else { continue };
         if sticky.key.is_some() {
-            let found = alloc::format!("{name} next to another key");
+            let found = format!("{name} next to another key");
             let expected = "one of secret, secret_file, secret_env";
             node.report(Finding::new(node.path.clone(), found, expected).at_key());
         }
-        sticky.key = read(&node).or(sticky.key);
+        let key = node.string(expected).map(|text| match name {
+            "secret" => KeySource::Text(Secret(text)),
+            "secret_file" => KeySource::File(text),
+            _ => KeySource::Env(text),
+        });
+        sticky.key = key.or(sticky.key);
     }
     table.finish();
     Some(sticky)
