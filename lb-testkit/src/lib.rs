@@ -5,6 +5,7 @@
 //!   ([`Behaviour`]) and records what arrived ([`Recorded`]).
 //! - [`RawClient`]: bytes out, heads and bodies in, each wait under a deadline.
 //! - [`Port`]: a port that is ours and refuses connections, or that a backend comes back to.
+//! - [`probe`]: whether a server is well, for health checks of containers.
 //! - [`course`]: the chapters as lists of black-box cases that judge any balancer.
 //!
 //! Both ends speak HTTP through this crate's own few hundred lines instead of a library: a test double
@@ -20,6 +21,7 @@ pub mod course;
 mod digest;
 mod message;
 mod port;
+pub mod probe;
 mod raw_client;
 mod record;
 mod wire;
