@@ -72,9 +72,13 @@ impl Miss {
     }
 }
 
-/// The backends are ours: when they fail, that is no failure of the balancer's.
+/// The backends are ours: when they fail, that is no failure of the balancer's. What they cannot do is
+/// not tried.
 impl From<std::io::Error> for Miss {
     fn from(error: std::io::Error) -> Self {
+        if error.kind() == std::io::ErrorKind::Unsupported {
+            return Self::Skipped(error.to_string());
+        }
         Self::failed(
             "(the testkit's own backends)",
             "them to work",

@@ -18,6 +18,7 @@
 //! # Ok(()) }
 //! ```
 
+mod actor;
 mod case;
 mod cast;
 mod report;
@@ -34,6 +35,7 @@ mod skeleton;
 
 use std::{fmt, net::SocketAddr, time::Duration};
 
+pub use actor::{Act, Actor, CheckUp};
 pub use case::{Case, Failure, Miss, Verdict};
 pub use cast::{Cast, Kind, Member, Ports, Role};
 pub use report::Report;
