@@ -1,7 +1,11 @@
 //! Whether a server is well, asked as a container's health check asks: once, with a bounded wait, and
 //! with a sentence as the answer.
 
-use std::{fmt, io, net::SocketAddr, time::Duration};
+use std::{
+    fmt, io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -93,6 +97,18 @@ pub async fn accepts(addr: SocketAddr, timeout: Duration) -> Result<(), Unwell> 
     within(timeout, asking).await
 }
 
+/// Where what listens at this address is reached from the same machine: at the loopback address, if it
+/// listens at all of them.
+#[must_use]
+pub fn within_reach(listen: SocketAddr) -> SocketAddr {
+    let ip = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listen.port())
+}
+
 async fn within<T>(timeout: Duration, asking: impl Future<Output = io::Result<T>>) -> Result<T, Unwell> {
     let answer = timeout_at(Instant::now() + timeout, asking).await;
     answer.map_err(|_| Unwell::Overdue(timeout))?.map_err(Unwell::NoAnswer)
@@ -179,6 +195,14 @@ mod tests {
         }
     }
 
+    #[rstest]
+    #[case("0.0.0.0:1", "127.0.0.1:1")]
+    #[case("[::]:1", "[::1]:1")]
+    #[case("10.0.0.1:2", "10.0.0.1:2")]
+    fn reach(#[case] listen: &str, #[case] expected: &str) {
+        assert_eq!(within_reach(listen.parse().unwrap()).to_string(), expected);
+    }
+
     async fn said(backend: &Backend) -> String {
         match get(&format!("http://{}/health?a", backend.addr()), SHORT).await {
             Ok(status) => format!("well: {status}"),
@@ -210,7 +234,9 @@ mod tests {
         let port = Port::free().unwrap();
         let url = format!("http://{}/", port.addr());
         let unwell = get(&url, DEADLINE).await.unwrap_err();
-        assert!(matches!(&unwell, Unwell::NoAnswer(error) if error.kind() == io::ErrorKind::ConnectionRefused));
+        assert!(
+            matches!(&unwell, Unwell::NoAnswer(error) if error.kind() == io::ErrorKind::ConnectionRefused)
+        );
         assert!(accepts(port.addr(), DEADLINE).await.is_err());
     }
 

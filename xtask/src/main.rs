@@ -1,6 +1,8 @@
 //! The workspace's own commands: `cargo xtask test` and friends.
 
 mod bench;
+mod containers;
+mod images;
 mod test;
 
 use std::process::ExitCode;
@@ -21,6 +23,11 @@ enum Command {
     Test(test::Options),
     /// Measure lb side by side with nginx, HAProxy and Caddy
     Bench(bench::Options),
+    /// Build the container images of lb and of the mock backend
+    Images(images::Options),
+    /// Wait for the end of standard input and remove what a run of the tests has left in the container engine
+    #[command(hide = true)]
+    Guard { run: String },
     /// Check formatting, clippy and documentation, all warnings denied
     Lint,
 }
@@ -29,6 +36,8 @@ fn main() -> ExitCode {
     let report = match Cli::parse().command {
         Command::Test(options) => test::run(&options),
         Command::Bench(options) => bench::run(&options),
+        Command::Images(options) => images::run(&options),
+        Command::Guard { run } => containers::guard(&run),
         Command::Lint => test::lint(),
     };
     if report { ExitCode::SUCCESS } else { ExitCode::FAILURE }

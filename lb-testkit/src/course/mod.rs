@@ -21,6 +21,7 @@
 mod actor;
 mod case;
 mod cast;
+pub mod control;
 mod report;
 mod stage;
 
