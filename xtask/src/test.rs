@@ -82,11 +82,6 @@ impl Ran {
         Self { name, about, outcome, seconds: start.elapsed().as_secs_f64() }
     }
 
-    /// It could not be run, though it should have been.
-    pub(crate) fn failed(name: &'static str, about: &'static str) -> Self {
-        Self { name, about, outcome: Outcome::Failed, seconds: 0.0 }
-    }
-
     /// It is left out, for this reason.
     pub(crate) fn not(name: &'static str, about: &'static str, why: &str) -> Self {
         Self { name, about, outcome: Outcome::NotRun(why.to_owned()), seconds: 0.0 }

@@ -1,7 +1,7 @@
 //! The backends of a chapter.
 
 use std::{
-    io,
+    fmt, io,
     net::{Ipv4Addr, SocketAddr},
 };
 
@@ -188,6 +188,14 @@ impl Cast {
             actor.reset().await?;
         }
         Ok(())
+    }
+}
+
+/// `mango1=127.0.0.1:8081,mango2=127.0.0.1:8082`
+impl fmt::Display for Cast {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named = |member: &Member| format!("{}={}", member.role.name, member.addr());
+        f.write_str(&self.members.iter().map(named).collect::<Vec<_>>().join(","))
     }
 }
 
