@@ -7,35 +7,35 @@ use std::{
     process::{Command, Stdio},
 };
 
-use lb_testkit::{Port, RawClient, probe};
+use lb_testkit::{
+    Port, RawClient,
+    course::{CheckUp, control::Control},
+    probe,
+};
 
 use crate::{
     engine::{backend_image, balancer_image, run},
     traffic::Traffic,
 };
 
-/// The services with their ports, by the name of the variable that sets it.
-const SERVICES: [(&str, &str); 5] = [
-    ("mango1", "MANGO1_PORT"),
-    ("mango2", "MANGO2_PORT"),
-    ("mango3", "MANGO3_PORT"),
-    ("apple1", "APPLE1_PORT"),
-    ("balancer", "BALANCER_PORT"),
-];
+/// The services of the default profile, each with the port that it serves at.
+const SERVICES: [&str; 5] = ["mango1", "mango2", "mango3", "apple1", "balancer"];
 
 /// The whole file, up; it is taken down on drop.
 struct Composed {
     /// `docker-compose`, or `docker compose`.
     words: Vec<String>,
     project: String,
-    ports: Vec<Port>,
+    /// Of each service, and of its control.
+    ports: Vec<(Port, Port)>,
 }
 
 impl Composed {
     fn up(words: &str) -> io::Result<Self> {
         let words: Vec<_> = words.split(' ').map(str::to_owned).collect();
         let project = format!("lb-{}-{}", run(), words.join("-"));
-        let ports = SERVICES.iter().map(|_| Port::free()).collect::<io::Result<_>>()?;
+        let two_ports = |_| Ok((Port::free()?, Port::free()?));
+        let ports = SERVICES.iter().map(two_ports).collect::<io::Result<_>>()?;
         let composed = Self { words, project, ports };
         composed.obey(&["up", "--detach"])?;
         Ok(composed)
@@ -51,8 +51,10 @@ impl Composed {
             ("LB_IMAGE", balancer_image()),
             ("LB_BACKEND_IMAGE", backend_image()),
         ]);
-        for ((_, variable), port) in SERVICES.iter().zip(&self.ports) {
-            command.env(variable, port.addr().port().to_string());
+        for (service, (port, control)) in SERVICES.iter().zip(&self.ports) {
+            let name = service.to_uppercase();
+            command.env(format!("{name}_PORT"), port.addr().port().to_string());
+            command.env(format!("{name}_CONTROL_PORT"), control.addr().port().to_string());
         }
         let output = command.output()?;
         if output.status.success() {
@@ -62,9 +64,13 @@ impl Composed {
         Err(io::Error::other(format!("{} {arguments:?}: {said}", self.words.join(" "))))
     }
 
+    fn ports(&self, service: &str) -> &(Port, Port) {
+        let index = SERVICES.iter().position(|name| *name == service).expect("a service");
+        &self.ports[index]
+    }
+
     fn addr(&self, service: &str) -> SocketAddr {
-        let index = SERVICES.iter().position(|(name, _)| *name == service).expect("a service");
-        self.ports[index].addr()
+        self.ports(service).0.addr()
     }
 }
 
@@ -117,6 +123,13 @@ async fn the_course_runs_with(command: &str) -> io::Result<()> {
     for name in ["mango1", "mango2", "mango3"] {
         traffic.answered_by(&endpoint(name), 20).await;
     }
+    // Out of the rotation by its own word, and in again.
+    let control = Control::at(composed.ports("mango3").1.addr());
+    control.check_up(CheckUp::Status(503)).await?;
+    traffic.silent(&endpoint("mango3")).await;
+    control.check_up(CheckUp::Normal).await?;
+    traffic.answered_by(&endpoint("mango3"), 20).await;
+
     tokio::task::block_in_place(|| composed.obey(&["stop", "mango1"]))?;
     traffic.answered_by(&endpoint("mango2"), 20).await;
     tokio::task::block_in_place(|| composed.obey(&["start", "mango1"]))?;

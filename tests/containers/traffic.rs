@@ -69,6 +69,28 @@ impl Traffic {
         assert!(waited.is_ok(), "{endpoint} does not answer: {:?}", self.tally());
     }
 
+    /// Waits until this endpoint has answered nothing for a while, in which others have.
+    ///
+    /// # Panics
+    /// After [`DEADLINE`](lb_testkit::DEADLINE).
+    pub(crate) async fn silent(&self, endpoint: &str) {
+        let counts = || {
+            let answers = self.tally().answers;
+            (answers.get(endpoint).copied().unwrap_or_default(), answers.values().sum::<usize>())
+        };
+        let waiting = async {
+            let (mut its, mut all) = counts();
+            while counts().1 < all + 50 {
+                tokio::time::sleep(PAUSE).await;
+                if counts().0 > its {
+                    (its, all) = counts();
+                }
+            }
+        };
+        let waited = tokio::time::timeout(lb_testkit::DEADLINE, waiting).await;
+        assert!(waited.is_ok(), "{endpoint} goes on answering: {:?}", self.tally());
+    }
+
     /// Ends it, after the requests under way.
     pub(crate) async fn end(mut self) -> Tally {
         self.shared.ended.store(true, Ordering::Relaxed);

@@ -6,6 +6,7 @@
 //! removes everything with that label.
 
 use std::{
+    collections::BTreeSet,
     env,
     io::{self, PipeWriter},
     os::unix::process::CommandExt,
@@ -135,42 +136,38 @@ impl Guarded {
 pub(crate) fn guard(run: &str) -> bool {
     // Whether it ends or breaks: nobody is left at the other end.
     let _ = io::copy(&mut io::stdin(), &mut io::sink());
-    let mut left = 0;
+    let (mut containers, mut networks) = (0, 0);
     for _ in 0..SWEEPS_MAX {
-        let (containers, networks) = (
-            sweep(run, &["ps", "--all"], &["rm", "--force", "--volumes"]),
-            sweep(run, &["network", "ls"], &["network", "rm"]),
-        );
-        let images = sweep(run, &["image", "ls"], &["image", "rm", "--force"]);
-        if containers + networks + images == 0 {
-            break;
+        match sweep(run) {
+            Ok([0, 0, 0]) => break,
+            Ok(found) => (containers, networks) = (containers.max(found[0]), networks.max(found[1])),
+            Err(message) => eprintln!("cannot look for what is left of {run}: {message}"),
         }
-        if containers + networks > 0 {
-            eprintln!("removed what was left of {run}: {containers} containers, {networks} networks");
-        }
-        left += containers + networks;
         thread::sleep(SWEEP_PAUSE);
     }
-    left == 0
+    if containers + networks > 0 {
+        eprintln!("removed what was left of {run}: {containers} containers, {networks} networks");
+    }
+    containers + networks == 0
 }
 
-/// Removes what the one command lists of this run with the other; gives how many there were.
-fn sweep(run: &str, list: &[&str], remove: &[&str]) -> usize {
+/// Removes containers, networks and images of this run; gives how many there were of each.
+fn sweep(run: &str) -> Result<[usize; 3], String> {
+    let kinds: [[&[&str]; 2]; 3] = [
+        [&["ps", "--all"], &["rm", "--force", "--volumes"]],
+        [&["network", "ls"], &["network", "rm"]],
+        [&["image", "ls"], &["image", "rm", "--force"]],
+    ];
     let filter = format!("label={RUN_LABEL}={run}");
-    let listed = output(docker(list).args(["--quiet", "--no-trunc", "--filter", &filter]));
-    let mut ids: Vec<String> = match listed {
-        Ok(listed) => listed.lines().map(str::to_owned).collect(),
-        Err(message) => {
-            eprintln!("cannot look for what is left of {run}: {message}");
-            return 0;
+    let mut counts = [0; 3];
+    for ([list, remove], count) in kinds.into_iter().zip(&mut counts) {
+        let listed = output(docker(list).args(["--quiet", "--no-trunc", "--filter", &filter]))?;
+        let ids: BTreeSet<&str> = listed.lines().collect();
+        *count = ids.len();
+        if !ids.is_empty() {
+            // It may be on its way out already; whether it is gone, the next sweep sees.
+            let _ = output(docker(remove).args(ids));
         }
-    };
-    ids.sort();
-    ids.dedup();
-    if !ids.is_empty()
-        && let Err(message) = output(docker(remove).args(&ids))
-    {
-        eprintln!("{message}");
     }
-    ids.len()
+    Ok(counts)
 }
