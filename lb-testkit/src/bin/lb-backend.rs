@@ -84,13 +84,15 @@ async fn run() -> Result<(), String> {
     let listen_for = |kind| signal(kind).map_err(|error| format!("cannot listen for signals: {error}"));
     let mut terminate = listen_for(SignalKind::terminate())?;
     let mut interrupt = listen_for(SignalKind::interrupt())?;
-    let backend = configured()?.start().await.map_err(|error| format!("cannot listen: {error}"))?;
-    let control: Option<SocketAddr> = setting("CONTROL", "a host:port to listen on")?;
+    let cannot_listen = |addr: SocketAddr, error: std::io::Error| format!("cannot listen on {addr}: {error}");
+    let control: Option<SocketAddr> = setting("CONTROL", "an IP:port to listen on")?;
+    let listen = listen()?;
+    let builder = configured()?.listen(listen);
+    let backend = builder.start().await.map_err(|error| cannot_listen(listen, error))?;
     let mut said = format!("{} listens on {}", backend.name(), backend.addr());
     let _uncontrolled = match control {
         Some(addr) => {
-            let listener =
-                TcpListener::bind(addr).await.map_err(|error| format!("cannot listen on {addr}: {error}"))?;
+            let listener = TcpListener::bind(addr).await.map_err(|error| cannot_listen(addr, error))?;
             said += &format!(", control on {}", listener.local_addr().unwrap_or(addr));
             tokio::spawn(control::serve(listener, backend));
             None
@@ -105,7 +107,7 @@ async fn run() -> Result<(), String> {
     Ok(())
 }
 
-/// The backend that the environment describes.
+/// The backend that the environment describes, but for its address.
 fn configured() -> Result<Builder, String> {
     let app: String = setting("APP", "text")?.unwrap_or_else(|| "mango".into());
     let builder = match setting::<String>("ANSWER", "text")?.as_deref() {
@@ -119,7 +121,7 @@ fn configured() -> Result<Builder, String> {
         None => builder,
     };
     // Health checks would be all that there is to read.
-    Ok(builder.listen(listen()?).on_request(|request| {
+    Ok(builder.on_request(|request| {
         if !request.is_health_check {
             say(&format!("{} {}", request.method(), request.target()));
         }
