@@ -17,7 +17,7 @@ use std::{
 
 use crate::{
     images::{self, BACKEND, BALANCER, RUN_LABEL, docker, output},
-    test::{Outcome, Ran, cargo},
+    test::{Outcome, Ran, cargo_with},
 };
 
 /// The tiers of this module.
@@ -97,7 +97,7 @@ fn tests(run: &str, guarded: &Guarded, compose: &str, arguments: &[&str]) -> boo
         &["test", "--package", "lb-tests", "--features", "containers", "--test", "containers", "--"],
         arguments,
     ];
-    cargo(&args.concat(), |command| {
+    cargo_with(&args.concat(), |command| {
         command
             .env("LB_RUN", run)
             .env("LB_IMAGE", format!("{}:{run}", BALANCER.name))

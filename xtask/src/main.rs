@@ -2,6 +2,7 @@
 
 mod bench;
 mod containers;
+mod course;
 mod images;
 mod test;
 
@@ -21,6 +22,8 @@ struct Cli {
 enum Command {
     /// Run every test: the core's, the testkit's, the server's, the chapters and the end-to-end suites
     Test(test::Options),
+    /// Judge a balancer, ours or yours, by a chapter of the course
+    Course(course::Options),
     /// Measure lb side by side with nginx, HAProxy and Caddy
     Bench(bench::Options),
     /// Build the container images of lb and of the mock backend
@@ -35,6 +38,7 @@ enum Command {
 fn main() -> ExitCode {
     let report = match Cli::parse().command {
         Command::Test(options) => test::run(&options),
+        Command::Course(options) => return course::run(options),
         Command::Bench(options) => bench::run(&options),
         Command::Images(options) => images::run(&options),
         Command::Guard { run } => containers::guard(&run),

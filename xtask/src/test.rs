@@ -102,7 +102,7 @@ pub(crate) fn run(options: &Options) -> bool {
         results.push(if options.fail_fast && failed(&results) {
             Ran::not(name, about, EARLIER)
         } else {
-            Ran::after(name, about, || cargo(args, |command| command))
+            Ran::after(name, about, || cargo(args))
         });
     }
     let containers = if options.fail_fast && failed(&results) {
@@ -130,18 +130,20 @@ pub(crate) fn run(options: &Options) -> bool {
 
 /// Formatting, lints and documentation.
 pub(crate) fn lint() -> bool {
-    cargo(&["fmt", "--all", "--check"], |command| command)
-        && cargo(
-            &["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"],
-            |command| command,
-        )
-        && cargo(&["doc", "--workspace", "--no-deps", "--document-private-items"], |command| {
+    cargo(&["fmt", "--all", "--check"])
+        && cargo(&["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"])
+        && cargo_with(&["doc", "--workspace", "--no-deps", "--document-private-items"], |command| {
             command.env("RUSTDOCFLAGS", "-D warnings")
         })
 }
 
-/// Runs cargo as `prepare` leaves it; gives whether it succeeded.
-pub(crate) fn cargo(args: &[&str], prepare: impl FnOnce(&mut Command) -> &mut Command) -> bool {
+/// Runs cargo; gives whether it succeeded.
+pub(crate) fn cargo(args: &[&str]) -> bool {
+    cargo_with(args, |command| command)
+}
+
+/// ... as `prepare` leaves it.
+pub(crate) fn cargo_with(args: &[&str], prepare: impl FnOnce(&mut Command) -> &mut Command) -> bool {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     match prepare(command.args(args)).status() {
         Ok(status) => status.success(),
