@@ -62,6 +62,15 @@ pub struct PoolStatus {
     pub endpoints: Vec<EndpointStatus>,
 }
 
+/// A worker at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WorkerStatus {
+    /// Client connections.
+    pub connections: usize,
+    /// Those of them that wait for a request, and have given back the memory that serving one takes.
+    pub parked: usize,
+}
+
 /// How a shutdown ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shutdown {
@@ -166,10 +175,14 @@ impl Server {
         self.shared.addresses.load().to_vec()
     }
 
-    /// Client connections at this moment, by worker.
+    /// How many clients each worker has now.
     #[must_use]
-    pub fn connections(&self) -> Vec<usize> {
-        self.shared.workers.iter().map(|worker| worker.load.load(Ordering::Relaxed)).collect()
+    pub fn workers(&self) -> Vec<WorkerStatus> {
+        let status = |worker: &WorkerHandle| WorkerStatus {
+            connections: worker.load.load(Ordering::Relaxed),
+            parked: worker.parked.load(Ordering::Relaxed),
+        };
+        self.shared.workers.iter().map(status).collect()
     }
 
     /// How the pools stand now.

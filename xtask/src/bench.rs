@@ -15,6 +15,7 @@ mod measure;
 mod report;
 mod scenario;
 mod sys;
+mod workers;
 
 use std::{
     env, fs,
@@ -91,10 +92,14 @@ fn compare(options: &Options) -> Result<(), String> {
     with_bench(options, &contenders, &generator, idle_connections, |bench| {
         let mut results = Vec::new();
         let mut idle = Vec::new();
+        let mut workers = Vec::new();
         for &scenario in scenarios {
             if scenario == Scenario::Idle5000 {
                 idle = bench.idle()?;
                 println!("{}", report::idle(&idle));
+            } else if scenario == Scenario::Workers2 {
+                workers = bench.workers()?;
+                println!("{}", report::workers(&workers));
             } else {
                 let found = bench.run(scenario)?;
                 println!("{}", report::scenario(&found));
@@ -102,7 +107,7 @@ fn compare(options: &Options) -> Result<(), String> {
             }
         }
         let facts = facts(bench);
-        let report = Report { facts: &facts, results: &results, idle: &idle };
+        let report = Report { facts: &facts, results: &results, idle: &idle, workers: &workers };
         let charted = !results.is_empty() && contenders.iter().any(|it| it.name == "nginx");
         let whole = options.scenario.is_empty() && options.contender.is_empty() && !options.quick;
         let out = out(options, whole && options.also.is_empty());
@@ -122,7 +127,8 @@ fn count(options: &Options) -> Result<(), String> {
     }
     let contenders = contenders(options)?;
     let scenarios = if options.scenario.is_empty() { &instructions::COUNTED[..] } else { &options.scenario };
-    let scenarios = scenarios.iter().filter(|&&scenario| scenario != Scenario::Idle5000);
+    let scenarios =
+        scenarios.iter().filter(|&&scenario| !matches!(scenario, Scenario::Idle5000 | Scenario::Workers2));
     let mut own = Budget::new();
     with_bench(options, &contenders, &Generator::Own, 0, |bench| {
         for &scenario in scenarios.clone() {
