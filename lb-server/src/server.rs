@@ -146,7 +146,7 @@ impl Server {
     /// nothing runs on then.
     pub fn start(config: &Valid, options: Options) -> Result<Self, StartError> {
         let count = config.workers.map_or_else(cpus, |workers| workers as usize);
-        let bind = |listener| accept::bind(listener, count);
+        let bind = |listener| accept::bind(listener, count, false);
         let bound = config.listeners.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
         let access_log = AccessLog::open(&config.access_log)
             .map_err(|error| StartError::AccessLog(config.access_log.path.clone(), error))?;
@@ -361,7 +361,8 @@ impl Control {
                 next.push((old.remove(at), true));
                 continue;
             }
-            match self.begin(listener).await {
+            let beside_own = old.iter().any(|listening| listening.overlaps(listener));
+            match self.begin(listener, beside_own).await {
                 Ok(listening) => next.push((listening, false)),
                 Err(error) => {
                     for (listening, kept) in next {
@@ -395,8 +396,8 @@ impl Control {
     }
 
     /// Binds a listener and has it accept.
-    async fn begin(&self, listener: &config::Listener) -> Result<Listening, StartError> {
-        let bound = accept::bind(listener, self.shared.workers.len())?;
+    async fn begin(&self, listener: &config::Listener, beside_own: bool) -> Result<Listening, StartError> {
+        let bound = accept::bind(listener, self.shared.workers.len(), beside_own)?;
         Listening::start(bound, &self.shared.workers).await.map_err(StartError::Thread)
     }
 
