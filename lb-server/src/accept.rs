@@ -215,6 +215,7 @@ enum Place {
 
 impl Accepting {
     async fn run(self: Rc<Self>) {
+        let mut accepted = 0;
         loop {
             let mut ready = match self.socket.readable().await {
                 Ok(ready) => ready,
@@ -223,22 +224,18 @@ impl Accepting {
                     return;
                 }
             };
-            for _ in 0..ACCEPTS_MAX {
-                match self.accept_now() {
-                    None => {
-                        ready.clear_ready();
-                        break;
-                    }
-                    Some(Ok((stream, peer))) => self.take(stream, peer, Place::Anywhere),
-                    Some(Err(error)) => {
-                        tracing::warn!(%error, "cannot accept a connection");
-                        tokio::time::sleep(REST).await;
-                        break;
-                    }
+            match self.accept_now() {
+                None => ready.clear_ready(),
+                Some(Ok((stream, peer))) => self.take(stream, peer, Place::Anywhere),
+                Some(Err(error)) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(REST).await;
                 }
             }
-            drop(ready);
-            tokio::task::yield_now().await;
+            accepted += 1;
+            if accepted % ACCEPTS_MAX == 0 {
+                tokio::task::yield_now().await;
+            }
         }
     }
 

@@ -27,7 +27,7 @@ use tokio::{
 use crate::{
     accept::{self, Bound, Listening},
     access_log::AccessLog,
-    clock::Clock,
+    net::Net,
     observer::{Observer, Observers},
     pool_tasks,
     snapshot::Snapshot,
@@ -151,14 +151,16 @@ impl Server {
         let access_log = AccessLog::open(&config.access_log)
             .map_err(|error| StartError::AccessLog(config.access_log.path.clone(), error))?;
         let observers = Observers(options.observer);
-        let clock = Clock::start();
-        let mut prng = Prng::new(options.seed.unwrap_or_else(random_seed));
+        let net = Net::System;
+        let clock = net.clock();
+        let mut prng = Prng::new(options.seed.unwrap_or_else(|| net.seed()));
         let snapshot = Snapshot::new(config, None, clock, &mut prng, &observers);
         let (workers, inboxes): (Vec<_>, Vec<_>) = (0..count).map(|_| WorkerHandle::new()).unzip();
         let shared = Arc::new(Shared {
             workers: workers.into(),
             snapshot: ArcSwap::from_pointee(snapshot),
             addresses: ArcSwap::default(),
+            net,
             clock,
             access_log,
             observers,
@@ -278,12 +280,6 @@ fn cpus() -> usize {
     thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-/// Entropy of the system, through the standard library's hasher keys.
-fn random_seed() -> u64 {
-    use std::hash::{BuildHasher, Hasher};
-    std::collections::hash_map::RandomState::new().build_hasher().finish()
-}
-
 struct Control {
     shared: Arc<Shared>,
     /// In the order of the configuration.
@@ -348,7 +344,7 @@ impl Control {
         }
         let snapshot = self.shared.snapshot.load_full();
         for pool in snapshot.pools() {
-            self.pool_tasks.extend(pool_tasks::start(pool, self.shared.clock));
+            self.pool_tasks.extend(pool_tasks::start(pool, &self.shared.net, self.shared.clock));
         }
     }
 
@@ -425,6 +421,7 @@ impl Control {
             std::future::pending().await
         };
         tokio::select! {
+            biased;
             () = ended => return Shutdown::Clean,
             () = tokio::time::sleep(self.config.shutdown_timeout.0) => {}
             () = forced => {}

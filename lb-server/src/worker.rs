@@ -29,6 +29,7 @@ use crate::{
     clock::Clock,
     forwarded::RequestId,
     front::{self, Front},
+    net::Net,
     observer::Observers,
     server::ListenerState,
     snapshot::Snapshot,
@@ -42,6 +43,7 @@ pub(crate) struct Shared {
     pub(crate) snapshot: ArcSwap<Snapshot>,
     /// Where connections are accepted.
     pub(crate) addresses: ArcSwap<Vec<SocketAddr>>,
+    pub(crate) net: Net,
     pub(crate) clock: Clock,
     pub(crate) access_log: AccessLog,
     pub(crate) observers: Observers,
@@ -232,7 +234,7 @@ impl Worker {
         tokio::task::spawn_local(async move {
             let _slot = slot;
             match TcpStream::from_std(stream) {
-                Ok(stream) => front::serve(Rc::clone(&serving.0), listener, stream, peer).await,
+                Ok(stream) => front::serve(Rc::clone(&serving.0), listener, stream.into(), peer).await,
                 Err(error) => tracing::error!(%error, "cannot serve an accepted connection"),
             }
         });
@@ -277,6 +279,10 @@ impl Worker {
     pub(crate) fn new_request_id(&self) -> RequestId {
         let mut prng = self.prng.borrow_mut();
         RequestId::new(prng.next_u64(), prng.next_u64())
+    }
+
+    pub(crate) fn net(&self) -> &Net {
+        &self.shared.net
     }
 
     /// The time at the last [`Worker::tick`]: the same for all that one poll of a connection does.

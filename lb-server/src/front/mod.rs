@@ -9,7 +9,6 @@ use std::{
     cell::{Cell, OnceCell, RefCell},
     future::poll_fn,
     io::Result,
-    mem::MaybeUninit,
     net::SocketAddr,
     pin::Pin,
     rc::Rc,
@@ -20,12 +19,13 @@ use std::{
 
 use http::Version;
 use lb_core::{config::ListenerLimits, reason::Reason, time::Instant};
-use tokio::{io::AsyncWrite, net::TcpStream};
+use tokio::io::AsyncWrite;
 
 use self::park::{Stage, Unparked, awake};
 use crate::{
     access_log::Record,
     framing::{Position, ScanLimits, Scanner},
+    net::Stream,
     server::ListenerState,
     timer::Timer,
     worker::Worker,
@@ -46,7 +46,7 @@ pub(crate) struct Front {
     pub(crate) request_timer: Timer,
     /// The peer's address as text, once it was needed.
     peer_text: OnceCell<String>,
-    stream: RefCell<TcpStream>,
+    stream: RefCell<Stream>,
     scanner: RefCell<Scanner>,
     /// The balancer ends the connection with this answer.
     refusal: Cell<Option<Refusal>>,
@@ -109,7 +109,7 @@ enum Wait {
 pub(crate) async fn serve(
     worker: Rc<Worker>,
     listener: Arc<ListenerState>,
-    stream: TcpStream,
+    stream: Stream,
     peer: SocketAddr,
 ) {
     let front = Rc::new(Front::new(worker, listener, stream, peer));
@@ -165,7 +165,7 @@ fn head_bytes_max(limits: &ListenerLimits) -> usize {
 }
 
 impl Front {
-    fn new(worker: Rc<Worker>, listener: Arc<ListenerState>, stream: TcpStream, peer: SocketAddr) -> Self {
+    fn new(worker: Rc<Worker>, listener: Arc<ListenerState>, stream: Stream, peer: SocketAddr) -> Self {
         let limits = &listener.config.limits;
         let scan_limits = ScanLimits {
             head_bytes: head_bytes_max(limits),
@@ -335,8 +335,7 @@ impl Front {
     // What the connection's task does.
 
     fn reset_when_dropped(&self) {
-        // Where it cannot be set the connection has ended anyway.
-        let _ = socket2::SockRef::from(&*self.stream.borrow()).set_linger(Some(Duration::ZERO));
+        self.stream.borrow().reset_when_dropped();
     }
 
     fn refuse(&self, reason: Reason, detail: &'static str) {
@@ -429,17 +428,15 @@ impl Front {
 
     /// Whether the stream has ended and hyper did not ask for more, so that nobody saw it.
     fn ends_unread(&self) -> bool {
-        let mut byte = [MaybeUninit::uninit()];
-        matches!(socket2::SockRef::from(&*self.stream.borrow()).peek(&mut byte), Ok(0))
+        matches!(self.stream.borrow().peek(), Ok(0))
     }
 
     /// Whether the first bytes of the connection have come and nobody has read them: a socket is not read
     /// from before the runtime has heard of them.
     fn is_unseen(&self) -> bool {
-        let mut byte = [MaybeUninit::uninit()];
         self.begun.get() == 0
             && self.scanner.borrow().heads() == 0
-            && matches!(socket2::SockRef::from(&*self.stream.borrow()).peek(&mut byte), Ok(1..))
+            && matches!(self.stream.borrow().peek(), Ok(1..))
     }
 
     /// Acts on the timer that `arm` set.
