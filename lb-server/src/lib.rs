@@ -30,6 +30,6 @@ mod worker;
 mod writer;
 
 pub use observer::Observer;
-pub use server::{Options, PoolStatus, Server, Shutdown, StartError};
+pub use server::{Options, PoolStatus, Server, Shutdown, StartError, WorkerStatus};
 #[cfg(fuzzing)]
 pub use upstream::fuzz;

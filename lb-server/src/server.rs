@@ -67,6 +67,15 @@ pub struct PoolStatus {
     pub endpoints: Vec<EndpointStatus>,
 }
 
+/// A worker at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WorkerStatus {
+    /// Client connections.
+    pub connections: usize,
+    /// Those of them that wait for a request, and have given back the memory that serving one takes.
+    pub parked: usize,
+}
+
 /// How a shutdown ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shutdown {
@@ -147,7 +156,7 @@ impl Server {
     /// cannot be started; nothing runs on then.
     pub fn start(config: &Valid, options: Options) -> Result<Self, StartError> {
         let count = config.workers.map_or_else(cpus, |workers| workers as usize);
-        let bind = |listener| accept::bind(listener, count);
+        let bind = |listener| accept::bind(listener, count, false);
         let bound = config.listeners.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
         let access_log = AccessLog::open(&config.access_log)
             .map_err(|error| StartError::AccessLog(config.access_log.path.clone(), error))?;
@@ -180,10 +189,14 @@ impl Server {
         self.shared.addresses.load().to_vec()
     }
 
-    /// Client connections at this moment, by worker.
+    /// How many clients each worker has now.
     #[must_use]
-    pub fn connections(&self) -> Vec<usize> {
-        self.shared.workers.iter().map(|worker| worker.load.load(Ordering::Relaxed)).collect()
+    pub fn workers(&self) -> Vec<WorkerStatus> {
+        let status = |worker: &WorkerHandle| WorkerStatus {
+            connections: worker.load.load(Ordering::Relaxed),
+            parked: worker.parked.load(Ordering::Relaxed),
+        };
+        self.shared.workers.iter().map(status).collect()
     }
 
     /// How the pools stand now.
@@ -366,7 +379,8 @@ impl Control {
                 next.push((old.remove(at), true));
                 continue;
             }
-            match self.begin(listener).await {
+            let beside_own = old.iter().any(|listening| listening.overlaps(listener));
+            match self.begin(listener, beside_own).await {
                 Ok(listening) => next.push((listening, false)),
                 Err(error) => {
                     for (listening, kept) in next {
@@ -406,8 +420,8 @@ impl Control {
     }
 
     /// Binds a listener and has it accept.
-    async fn begin(&self, listener: &config::Listener) -> Result<Listening, StartError> {
-        let bound = accept::bind(listener, self.shared.workers.len())?;
+    async fn begin(&self, listener: &config::Listener, beside_own: bool) -> Result<Listening, StartError> {
+        let bound = accept::bind(listener, self.shared.workers.len(), beside_own)?;
         Listening::start(bound, &self.shared.workers).await.map_err(StartError::Thread)
     }
 
