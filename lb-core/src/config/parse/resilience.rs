@@ -90,9 +90,11 @@ pub(super) fn sticky(node: &Node<'_>) -> Option<Sticky> {
     table.set("cookie", &mut sticky.cookie, |node| node.string(r#"a name, such as "lb_session""#));
     table.set("ttl", &mut sticky.ttl, |node| node.duration(&bounds::SESSION));
     table.set("secure", &mut sticky.secure, Node::boolean);
-    for (name, expected) in
-        [("secret", "a text in quotes"), ("secret_file", "a file's name"), ("secret_env", "a variable's name")]
-    {
+    for (name, expected) in [
+        ("secret", "a text in quotes"),
+        ("secret_file", "a file's name"),
+        ("secret_env", "a variable's name"),
+    ] {
         let Some(node) = table.get(name) else { continue };
         if sticky.key.is_some() {
             let found = format!("{name} next to another key");
