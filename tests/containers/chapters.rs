@@ -6,8 +6,12 @@ use rstest::rstest;
 use crate::engine::Contained;
 
 /// The cases about starting are about files and no backends; the suite has them.
-const ABOUT_STARTING: &[&str] =
-    &["a_missing_file_stops_the_start", "a_broken_file_stops_the_start", "an_invalid_file_stops_the_start"];
+const ABOUT_STARTING: &[&str] = &[
+    "a_missing_file_stops_the_start",
+    "a_broken_file_stops_the_start",
+    "an_invalid_file_stops_the_start",
+    "a_course_file_is_converted",
+];
 
 async fn cast(chapter: Chapter) -> std::io::Result<Cast> {
     let mut members = Vec::new();
