@@ -202,11 +202,13 @@ fn interruptible(future: impl Future<Output = Judged>) -> Judged {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let judged = runtime.block_on(async {
         use tokio::signal::unix::{SignalKind, signal};
+        // All are listened for before anything is started, so that none of them just kills this process.
+        let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let mut hangup = signal(SignalKind::hangup())?;
         tokio::select! {
             judged = future => judged.map(Some),
-            _ = tokio::signal::ctrl_c() => Ok(None),
+            _ = interrupt.recv() => Ok(None),
             _ = terminate.recv() => Ok(None),
             _ = hangup.recv() => Ok(None),
         }

@@ -38,6 +38,7 @@ pub(super) async fn cast(chapter: Chapter, ports: Ports) -> io::Result<Cast> {
         project: format!("lb-course-{}", std::process::id()),
         services: services.collect::<io::Result<_>>()?,
     });
+    image()?;
     composed.obey(&["up", "--detach"], true)?;
     let mut members = Vec::new();
     for &role in chapter.roles() {
@@ -50,6 +51,17 @@ pub(super) async fn cast(chapter: Chapter, ports: Ports) -> io::Result<Cast> {
         members.push(Member::played_by(role, contained));
     }
     Ok(Cast::of(members))
+}
+
+/// The backends' image must be here: it cannot be pulled from anywhere.
+fn image() -> io::Result<()> {
+    let image = std::env::var("LB_BACKEND_IMAGE").unwrap_or_else(|_| IMAGE_DEFAULT.into());
+    let missing = |error| {
+        io::Error::other(format!(
+            "no image {image}: {error}\n`cargo xtask images` builds it, where an engine answers"
+        ))
+    };
+    run(Command::new("docker").args(["image", "inspect", &image])).map(drop).map_err(missing)
 }
 
 /// `docker-compose`, or `docker compose`: whichever is there.
@@ -115,14 +127,7 @@ fn run(command: &mut Command) -> io::Result<String> {
     if status.success() {
         return Ok(String::from_utf8_lossy(&stdout).into_owned());
     }
-    let said = String::from_utf8_lossy(&stderr);
-    let image = std::env::var("LB_BACKEND_IMAGE").unwrap_or_else(|_| IMAGE_DEFAULT.into());
-    let help = if said.contains(&image) && said.to_lowercase().contains("no such image") {
-        "\n`cargo xtask images` builds it"
-    } else {
-        ""
-    };
-    Err(io::Error::other(format!("{}{help}", said.trim())))
+    Err(io::Error::other(String::from_utf8_lossy(&stderr).trim().to_owned()))
 }
 
 /// A backend in a container.
