@@ -23,6 +23,16 @@ use tracing_subscriber::EnvFilter;
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
+/// What jemalloc reads when it starts. Memory of a burst is given back within some seconds, by a thread of
+/// its own, as a server without requests would not come to do it; the default is 10 s, and only while there
+/// are requests.
+// SAFETY: jemalloc declares this symbol as a weak `const char *`, to be defined by programs, and only reads
+// it; a reference to an array is such a pointer, and the array ends with NUL.
+#[allow(unsafe_code)]
+#[unsafe(export_name = "_rjem_malloc_conf")]
+#[used]
+static ALLOCATOR_SETTINGS: &[u8; 43] = b"background_thread:true,dirty_decay_ms:1000\0";
+
 /// Where a configuration is looked for without `--config`.
 const DEFAULT_CONFIGS: [&str; 2] = ["/etc/lb/lb.toml", "lb.toml"];
 

@@ -44,7 +44,7 @@ pub(crate) fn run(wanted: impl Fn(&str) -> bool) -> Vec<Ran> {
     if !TIERS.into_iter().any(&wanted) {
         return Vec::new();
     }
-    if let Err(message) = engine() {
+    if let Err(message) = images::engine() {
         return not_run(wanted, &format!("no container engine answers ({message})"));
     }
     let run = run_name();
@@ -78,11 +78,6 @@ pub(crate) fn run(wanted: impl Fn(&str) -> bool) -> Vec<Ran> {
     }
     ran.push(Ran::after("removal", "the tests have left no containers and no networks", || guarded.finish()));
     ran
-}
-
-/// The engine's version.
-fn engine() -> Result<String, String> {
-    output(&mut docker(&["version", "--format", "{{.Server.Version}}"]))
 }
 
 /// Whose these containers are: it goes into labels, tags and names.

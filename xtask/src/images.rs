@@ -47,6 +47,7 @@ pub(crate) fn run(options: &Options) -> bool {
 /// Builds both images with this tag, marked as belonging to this run of the tests, tries them, and prints
 /// their sizes.
 pub(crate) fn build(profile: &str, tag: &str, run: Option<&str>) -> Result<(), String> {
+    engine()?; // before minutes of building in vain
     let binaries = static_binaries(profile)?;
     for image in [BALANCER, BACKEND] {
         let context = binaries.join("context").join(image.name);
@@ -115,6 +116,11 @@ fn static_binaries(profile: &str) -> Result<PathBuf, String> {
         return Err("the static binaries cannot be built".to_owned());
     }
     Ok(target.join(host).join(if profile == "dev" { "debug" } else { profile }))
+}
+
+/// The version of the engine that answers.
+pub(crate) fn engine() -> Result<String, String> {
+    output(&mut docker(&["version", "--format", "{{.Server.Version}}"]))
 }
 
 fn inspect(reference: &str, format: &str) -> Result<String, String> {
