@@ -32,7 +32,7 @@ use core::{
 
 use ipnet::IpNet;
 
-pub use algorithm::{Algorithm, HashKey, Maglev, P2c, PeakEwma, RingHash};
+pub use algorithm::{Algorithm, HashKey, Maglev, P2c, PeakEwma, Prequal, RingHash};
 pub use problem::{Position, Problem, Problems};
 
 /// A configuration that was found free of problems, in its normal form. Only [`Config::load`] and
@@ -198,6 +198,8 @@ pub struct Pool {
     pub ring_hash: RingHash,
     /// `[pool.NAME.maglev]`
     pub maglev: Maglev,
+    /// `[pool.NAME.prequal]`
+    pub prequal: Prequal,
     /// At least one.
     pub backends: Vec<Backend>,
     /// `timeouts`
@@ -225,6 +227,7 @@ impl Pool {
                 Algorithm::PeakEwma => self.peak_ewma == other.peak_ewma,
                 Algorithm::RingHash => self.ring_hash == other.ring_hash,
                 Algorithm::Maglev => self.maglev == other.maglev,
+                Algorithm::Prequal => self.prequal == other.prequal,
                 Algorithm::Random
                 | Algorithm::RoundRobin
                 | Algorithm::Tijdeman
@@ -245,6 +248,7 @@ impl Default for Pool {
             peak_ewma: PeakEwma::default(),
             ring_hash: RingHash::default(),
             maglev: Maglev::default(),
+            prequal: Prequal::default(),
             backends: Vec::new(),
             timeouts: PoolTimeouts::default(),
             limits: PoolLimits::default(),

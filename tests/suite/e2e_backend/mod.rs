@@ -11,6 +11,7 @@ mod ejection;
 mod health;
 mod names;
 mod none_left;
+mod prequal;
 mod retries;
 mod reuse;
 mod stale;
