@@ -146,7 +146,9 @@ impl Prequal {
 
     /// The quantile of requests in flight above which an answer is hot.
     fn hot_above(&self) -> u32 {
-        let mut sorted = self.window.clone();
+        let mut sorted = [0; WINDOW];
+        let sorted = &mut sorted[..self.window.len()];
+        sorted.copy_from_slice(&self.window);
         let place = sorted.len().saturating_sub(1) * self.hot_percent as usize / 100;
         if sorted.is_empty() { u32::MAX } else { *sorted.select_nth_unstable(place).1 }
     }
