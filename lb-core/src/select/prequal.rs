@@ -134,9 +134,7 @@ impl Prequal {
     fn best(&self, view: &View<'_>) -> Option<usize> {
         let usable = |answer: &Answer| view.roster.index(answer.id).is_some_and(|index| !view.skips(index));
         let answers = || self.answers.iter().enumerate().filter(|(_, answer)| usable(answer));
-        if answers().nth(1).is_none() {
-            return None;
-        }
+        answers().nth(1)?;
         let hot_above = self.hot_above();
         let cold = answers().filter(|(_, answer)| answer.in_flight <= hot_above);
         cold.min_by_key(|(_, answer)| (answer.latency_nanos, answer.in_flight))

@@ -8,6 +8,7 @@ mod broken_bodies;
 mod counts;
 mod early_answers;
 mod ejection;
+mod hashing;
 mod health;
 mod names;
 mod none_left;
