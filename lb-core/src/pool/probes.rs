@@ -31,12 +31,12 @@ impl Pool {
     /// Whether [`Pool::poll_probe`] has something to give.
     #[must_use]
     pub fn has_probes(&self) -> bool {
-        self.picker.has_probes()
+        self.tiers.has_probes()
     }
 
     /// The next probe that is due; call it until it gives none.
     pub fn poll_probe(&mut self) -> Option<Probe> {
-        core::iter::from_fn(|| self.picker.poll_probe()).find_map(|id| {
+        core::iter::from_fn(|| self.tiers.poll_probe()).find_map(|id| {
             let member = self.slab.get(id)?;
             Some(Probe { endpoint: id, addr: member.addr, authority: member.written.to_string() })
         })
@@ -45,6 +45,6 @@ impl Pool {
     /// Takes what came of a probe: none for no answer in time, or none that could be read.
     pub fn on_probe(&mut self, endpoint: EndpointId, answer: Option<ProbeAnswer>, now: Instant) {
         let answer = answer.map(|answer| (answer.in_flight, nanos(answer.latency)));
-        self.picker.on_probe(endpoint, answer, &mut self.prng, now);
+        self.tiers.on_probe(endpoint, answer, &mut self.prng, now);
     }
 }
