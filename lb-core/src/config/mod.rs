@@ -11,6 +11,7 @@ mod normalise;
 mod parse;
 mod problem;
 mod read;
+pub mod reading;
 mod report;
 mod source;
 mod suggest;

@@ -296,10 +296,10 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Whether nothing is left to be done that counts.
+    /// Whether nobody waits for anything any more. Backends may still work on what was given up.
     fn is_over(&self) -> bool {
         let now = self.queue.now();
-        let drained = self.exhausted && self.requests.is_empty() && self.jobs.is_empty();
+        let drained = self.exhausted && self.requests.is_empty();
         now >= self.end && (drained || now > self.end.saturating_add(DRAIN_MAX))
     }
 

@@ -18,6 +18,8 @@
 
 mod arrivals;
 mod balancer;
+pub mod batch;
+pub mod compare;
 mod engine;
 mod fault;
 mod histogram;
@@ -26,6 +28,7 @@ mod measure;
 mod model;
 mod outcome;
 mod queue;
+pub mod scenario;
 mod station;
 #[cfg(test)]
 mod tests;

@@ -5,11 +5,11 @@ use alloc::format;
 use crate::config::{
     AdminState, Algorithm, Backend, HealthCheck, InitialHealth, Outlier, Pool, PoolLimits, PoolTimeouts,
     Retry, StatusRange, bounds,
-    read::{Node, Placeholder},
+    read::{Node, Placeholder, Table},
     values,
 };
 
-const ALGORITHMS: [(&str, Algorithm); 4] = [
+pub(in crate::config) const ALGORITHMS: [(&str, Algorithm); 4] = [
     ("random", Algorithm::Random),
     ("round_robin", Algorithm::RoundRobin),
     ("least_request", Algorithm::LeastRequest),
@@ -25,10 +25,17 @@ pub(super) fn pool(name: &str, node: &Node<'_>) -> Pool {
     let Some(mut table) = node.table(&format!("a section that begins with [pool.{name}]")) else {
         return pool;
     };
-    table.set("algorithm", &mut pool.algorithm, |node| node.word(&ALGORITHMS));
     if let Some(node) = table.required("backends", BACKENDS) {
         pool.backends = node.list(BACKENDS, backend).unwrap_or_default();
     }
+    settings(&mut table, &mut pool);
+    table.finish();
+    pool
+}
+
+/// Reads all keys but `backends`.
+pub(in crate::config) fn settings(table: &mut Table<'_>, pool: &mut Pool) {
+    table.set("algorithm", &mut pool.algorithm, |node| node.word(&ALGORITHMS));
     table.set("timeouts", &mut pool.timeouts, timeouts);
     table.set("limits", &mut pool.limits, limits);
     table.set("health_check", &mut pool.health_check, |node| Some(Some(health_check(node)?)));
@@ -36,8 +43,6 @@ pub(super) fn pool(name: &str, node: &Node<'_>) -> Pool {
     table.set("retry", &mut pool.retry, retry);
     table.set("slow_start", &mut pool.slow_start, |node| node.duration(&bounds::DELAY));
     table.set("resolve_interval", &mut pool.resolve_interval, |node| node.duration(&bounds::INTERVAL));
-    table.finish();
-    pool
 }
 
 fn backend(node: &Node<'_>) -> Option<Backend> {
