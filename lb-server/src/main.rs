@@ -1,6 +1,7 @@
 //! The command line of `lb`.
 
 mod demo;
+mod simulate;
 
 use std::{
     fs,
@@ -55,6 +56,9 @@ enum Command {
     Run,
     /// Check a configuration and say everything that is wrong with it
     Check,
+    /// Predict what a configuration or a scenario does: latency, errors, load, recovery
+    #[command(after_help = simulate::AFTER_HELP)]
+    Simulate(Box<simulate::Arguments>),
     /// Show a balancer at work in front of mock backends, all inside this process
     Demo {
         /// Where the balancer listens; port 0 takes a free one
@@ -104,6 +108,11 @@ fn main() -> ExitCode {
         _ if cli.test => check(cli.config.as_deref()),
         Some(Command::Check) => check(cli.config.as_deref()),
         Some(Command::Run) => run(cli.config.as_deref()),
+        Some(Command::Simulate(arguments)) => {
+            let code = simulate::simulate(&arguments, cli.config.as_deref());
+            events.close();
+            return code;
+        }
         Some(Command::Demo { listen }) => block_on(demo::run(listen)),
         Some(Command::Backend { name, endpoint, listen }) => block_on(backend(name, endpoint, listen)),
         None => {

@@ -36,6 +36,7 @@ mod tests;
 use std::{fmt, sync::atomic::AtomicU64};
 
 pub use self::{
+    batch::CaseOutcome,
     engine::IN_SYSTEM_MAX,
     histogram::{Coarse, Histogram, LogLinear},
     law::Law,
