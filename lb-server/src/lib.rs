@@ -12,6 +12,7 @@ mod forwarded;
 mod framing;
 mod front;
 mod interim;
+mod net;
 mod observer;
 mod outgoing;
 mod pool_tasks;

@@ -14,7 +14,7 @@ use std::{
 };
 
 use clap::Args;
-use lb_core::config::{Config, reading};
+use lb_core::config::{Algorithm, Config};
 use lb_testkit::sim::{
     Arrivals, Law, Model,
     batch::{self, CaseOutcome, Progress},
@@ -77,8 +77,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     balancers: Option<u32>,
     /// Algorithms to compare [default: the configured one]
-    #[arg(long, value_name = "NAME", value_delimiter = ',')]
-    algorithm: Vec<String>,
+    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = algorithm)]
+    algorithm: Vec<(String, Algorithm)>,
     /// Simulate the pool of this route, with its timeout
     #[arg(long, value_name = "NAME", conflicts_with = "pool")]
     route: Option<String>,
@@ -289,8 +289,7 @@ fn apply(arguments: &Arguments, scenario: &mut Scenario, is_config: bool) -> Res
         scenario.loads = if arguments.load.is_empty() { vec![LOAD] } else { arguments.load.clone() };
     }
     if !arguments.algorithm.is_empty() {
-        let algorithms = arguments.algorithm.iter().map(|name| algorithm(name)).collect::<Result<Vec<_>, _>>()?;
-        scenario.set_algorithms(&algorithms);
+        scenario.set_algorithms(&arguments.algorithm);
         scenario.expectations.clear();
     }
     scenario.seeds = arguments.seeds.unwrap_or(scenario.seeds);
@@ -298,23 +297,10 @@ fn apply(arguments: &Arguments, scenario: &mut Scenario, is_config: bool) -> Res
 }
 
 /// An algorithm by the name that configurations give it.
-fn algorithm(name: &str) -> Result<(String, lb_core::config::Algorithm), Mistake> {
-    // Read as a configuration reads it, so that there is one list of names.
-    let quoted: String = name.chars().filter(|letter| letter.is_ascii_alphanumeric() || "_-".contains(*letter)).collect();
-    let read = reading::read(&format!("algorithm = \"{quoted}\""), |table| {
-        table.get("algorithm").as_ref().and_then(reading::algorithm)
-    });
-    match read {
-        Ok(Some(algorithm)) if quoted == name => Ok((quoted, algorithm)),
-        Ok(_) => Err(Mistake::Usage(format!("--algorithm: {name:?} is no algorithm"))),
-        Err(problems) => {
-            let problem = problems.list.first().map(|problem| {
-                let nearest = problem.nearest.as_ref().map(|name| format!("; did you mean {name:?}?"));
-                format!("expected {}{}", problem.expected, nearest.unwrap_or_default())
-            });
-            Err(Mistake::Usage(format!("--algorithm: {name:?}: {}", problem.unwrap_or_default())))
-        }
-    }
+fn algorithm(name: &str) -> Result<(String, Algorithm), String> {
+    let found = Algorithm::NAMED.iter().find(|(known, _)| *known == name);
+    let names = || Algorithm::NAMED.map(|(name, _)| name).join(", ");
+    found.map(|(name, algorithm)| (name.to_string(), *algorithm)).ok_or_else(|| format!("not one of {}", names()))
 }
 
 /// Runs it all and reports; gives whether all expectations hold.

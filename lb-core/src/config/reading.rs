@@ -14,7 +14,7 @@ pub use super::{
     read::{Node, Table},
     report::Finding,
 };
-use super::{Algorithm, Pool, Problems, parse};
+use super::{Pool, Problems, parse};
 
 /// What `read` makes of a text in TOML. Keys that it does not ask for are problems.
 ///
@@ -35,9 +35,4 @@ pub fn pool_without_backends(node: &Node<'_>) -> Option<Pool> {
     parse::pool::settings(&mut table, &mut pool);
     table.finish();
     Some(pool)
-}
-
-/// The name of an algorithm, as `[pool.NAME]` has it under `algorithm`.
-pub fn algorithm(node: &Node<'_>) -> Option<Algorithm> {
-    node.word(&parse::pool::ALGORITHMS)
 }

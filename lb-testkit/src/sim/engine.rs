@@ -27,6 +27,7 @@ use super::{
     arrivals::Process,
     balancer::{Balancer, Check, Look, Wishes, backend_at},
     fault::{self, Condition, Strike},
+    keys::Draw,
     measure::Measure,
     model::{Arrivals, Model},
     outcome::{Failure, Ledger, Outcome},
@@ -52,6 +53,7 @@ mod label {
     pub(super) const PATIENCE: u64 = 6;
     pub(super) const THOUGHT: u64 = 7;
     pub(super) const SHARE: u64 = 8;
+    pub(super) const KEYS: u64 = 9;
     pub(super) const BALANCER: u64 = 1 << 32;
 }
 
@@ -103,6 +105,7 @@ struct Request {
     /// The job of the try that is on.
     job: Option<JobId>,
     arrived: u64,
+    key: Option<u64>,
     /// The first try's work, drawn at the arrival.
     work: u64,
     attempts: u32,
@@ -123,6 +126,7 @@ struct Run<'a> {
     checks: Slab<Check>,
     arrivals: Process<'a>,
     prngs: Prngs,
+    keys: Option<Draw>,
     lanes: Lanes,
     serials: u64,
     deadline: u64,
@@ -211,6 +215,7 @@ impl<'a> Run<'a> {
                 thought: fork(label::THOUGHT),
                 share: fork(label::SHARE),
             },
+            keys: model.keys.map(|keys| Draw::new(keys, fork(label::KEYS))),
             lanes,
             serials: 0,
             deadline,
@@ -342,6 +347,7 @@ impl<'a> Run<'a> {
             try_: 0,
             job: None,
             arrived: now,
+            key: self.keys.as_mut().map(Draw::draw),
             work: self.model.service.sample(&mut self.prngs.service),
             attempts: 0,
             balancer: 0,
@@ -367,6 +373,7 @@ impl<'a> Run<'a> {
         self.measure.attempt(request.measured);
         let facts = Facts {
             idempotent: self.model.idempotent,
+            key: None,
             deadline: Instant::from_nanos(now.saturating_add(self.deadline)),
         };
         let pool = self.balancers[balancer as usize].pool.clone();
@@ -593,7 +600,9 @@ impl<'a> Run<'a> {
         let request = &mut self.requests[index as usize];
         request.try_ = u64::MAX;
         let Some(id) = request.job.take() else { return };
-        if self.model.client.abandoned_work || matches!(self.jobs[id as usize].state, State::Sent | State::Away) {
+        if self.model.client.abandoned_work
+            || matches!(self.jobs[id as usize].state, State::Sent | State::Away)
+        {
             return;
         }
         self.cut_off(id);

@@ -23,6 +23,7 @@ pub mod compare;
 mod engine;
 mod fault;
 mod histogram;
+mod keys;
 mod law;
 mod measure;
 mod model;
@@ -40,10 +41,8 @@ pub use self::{
     engine::IN_SYSTEM_MAX,
     histogram::{Coarse, Histogram, LogLinear},
     law::Law,
-    model::{Arrivals, Backend, Client, Discipline, Fault, Gaps, Model, Trouble},
-    outcome::{
-        BackendOutcome, Bucket, Failure, FaultOutcome, Ledger, MARKS_MAX, Mark, Outcome, Series,
-    },
+    model::{Arrivals, Backend, Client, Discipline, Fault, Gaps, Keys, Model, Trouble},
+    outcome::{BackendOutcome, Bucket, Failure, FaultOutcome, Ledger, MARKS_MAX, Mark, Outcome, Series},
     station::Account,
 };
 

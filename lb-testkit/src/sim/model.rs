@@ -40,6 +40,8 @@ pub struct Model {
     pub arrivals: Arrivals,
     /// How long a backend works on a request at speed 1; default 20 ms, fixed.
     pub service: Law,
+    /// What algorithms that hash place requests by; default: nothing, which is a key of its own for each.
+    pub keys: Option<Keys>,
     /// How clients behave.
     pub client: Client,
     /// What goes wrong.
@@ -64,6 +66,7 @@ impl Model {
             backends,
             arrivals: Arrivals::poisson(0.0),
             service: Law::fixed(20_000_000),
+            keys: None,
             client: Client::default(),
             faults: Vec::new(),
             duration: Duration::from_secs(60),
@@ -186,6 +189,15 @@ pub enum Gaps {
     Poisson,
     /// All the same.
     Even,
+}
+
+/// Keys of requests, by Zipf's law: the k-th one is drawn in proportion to `k^-skew`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Keys {
+    /// How many; at least 1.
+    pub count: u32,
+    /// 0: all alike; around 1: as most things people ask for.
+    pub skew: f64,
 }
 
 /// How clients behave.

@@ -1,20 +1,16 @@
 //! `[pool.NAME]` and what stands in it.
 
+mod algorithm;
+
 use alloc::format;
 
 use crate::config::{
-    AdminState, Algorithm, Backend, HealthCheck, InitialHealth, Outlier, Pool, PoolLimits, PoolTimeouts,
-    Retry, StatusRange, bounds,
+    AdminState, Backend, HealthCheck, InitialHealth, Outlier, Pool, PoolLimits, PoolTimeouts, Retry,
+    StatusRange, bounds,
     read::{Node, Placeholder, Table},
     values,
 };
 
-pub(in crate::config) const ALGORITHMS: [(&str, Algorithm); 4] = [
-    ("random", Algorithm::Random),
-    ("round_robin", Algorithm::RoundRobin),
-    ("least_request", Algorithm::LeastRequest),
-    ("p2c", Algorithm::P2c),
-];
 const STATES: [(&str, AdminState); 3] =
     [("ready", AdminState::Ready), ("drain", AdminState::Drain), ("maint", AdminState::Maint)];
 const INITIAL: [(&str, InitialHealth); 2] = [("up", InitialHealth::Up), ("down", InitialHealth::Down)];
@@ -35,7 +31,7 @@ pub(super) fn pool(name: &str, node: &Node<'_>) -> Pool {
 
 /// Reads all keys but `backends`.
 pub(in crate::config) fn settings(table: &mut Table<'_>, pool: &mut Pool) {
-    table.set("algorithm", &mut pool.algorithm, |node| node.word(&ALGORITHMS));
+    algorithm::read(table, pool);
     table.set("timeouts", &mut pool.timeouts, timeouts);
     table.set("limits", &mut pool.limits, limits);
     table.set("health_check", &mut pool.health_check, |node| Some(Some(health_check(node)?)));

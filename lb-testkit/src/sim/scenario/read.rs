@@ -3,12 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use lb_core::config::{
-    Config, Pool,
-    reading::{Node, Table, algorithm, pool_without_backends},
+    Algorithm, Config, Pool,
+    reading::{Node, Table, pool_without_backends},
 };
 
 use super::{
-    super::{Arrivals, Backend, Client, Discipline, Fault, Gaps, Law, Model, Trouble},
+    super::{Arrivals, Backend, Client, Discipline, Fault, Gaps, Keys, Law, Model, Trouble},
     Bound, Expectation, Metric, SEEDS, Scenario, Variant, Wanted, backends_of, duration,
 };
 
@@ -45,6 +45,7 @@ pub(super) fn scenario(table: &mut Table<'_>, open: Open<'_>) -> Scenario {
     table.set("balancers", &mut model.balancers, |node| node.integer(&(1..=10_000)));
     table.set("service", &mut model.service, law);
     table.set("client", &mut model.client, client);
+    table.set("keys", &mut model.keys, |node| keys(node).map(Some));
     configuration(table, &mut model, open);
     if let Some(node) = table.get("backend") {
         backends(&node, &mut model);
@@ -166,6 +167,15 @@ fn client(node: &Node<'_>) -> Option<Client> {
     table.set("abandoned_work", &mut client.abandoned_work, Node::boolean);
     table.finish();
     Some(client)
+}
+
+fn keys(node: &Node<'_>) -> Option<Keys> {
+    let mut table = node.table("a table such as { count = 10000, skew = 1.1 }")?;
+    let count = table.required("count", "how many keys").and_then(|node| node.integer(&COUNT));
+    let mut skew = 0.0;
+    table.set("skew", &mut skew, |node| node.number(&(0.0..=10.0)));
+    table.finish();
+    Some(Keys { count: count?, skew })
 }
 
 /// The process, and the loads if there are several or the rate is given as one.
@@ -424,7 +434,7 @@ fn variants(table: &mut Table<'_>, pool: &Pool) -> Vec<Variant> {
     let mut variants = Vec::new();
     if let Some(node) = table.get("algorithms") {
         for item in node.items("an array of algorithms").unwrap_or_default() {
-            if let (Some(algorithm), Some(name)) = (algorithm(&item), item.as_str()) {
+            if let (Some(algorithm), Some(name)) = (item.word(&Algorithm::NAMED), item.as_str()) {
                 variants.push(Variant { name: name.into(), pool: Pool { algorithm, ..pool.clone() } });
             }
         }
