@@ -373,7 +373,7 @@ impl<'a> Run<'a> {
         self.measure.attempt(request.measured);
         let facts = Facts {
             idempotent: self.model.idempotent,
-            key: None,
+            key: request.key,
             deadline: Instant::from_nanos(now.saturating_add(self.deadline)),
         };
         let pool = self.balancers[balancer as usize].pool.clone();

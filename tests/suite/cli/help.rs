@@ -11,6 +11,7 @@ use crate::support::lb;
 #[case::run(&["run", "--help"], &["Usage: lb run", "--config", "HUP", "USR1", "TERM"])]
 #[case::check(&["check", "--help"], &["Usage: lb check", "--config"])]
 #[case::demo(&["demo", "--help"], &["Usage: lb demo", "--listen"])]
+#[case::simulate(&["simulate", "--help"], &["Usage: lb simulate", "--rate", "--service", "--compare", "--html", "Exit codes"])]
 #[case::backend(&["backend", "--help"], &["Usage: lb backend", "--name", "--endpoint", "--listen", "APP"])]
 #[case::version(&["--version"], &[concat!("lb ", env!("CARGO_PKG_VERSION"))])]
 #[tokio::test]

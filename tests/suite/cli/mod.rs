@@ -5,3 +5,4 @@ mod check;
 mod demo;
 mod help;
 mod run;
+mod simulate;
