@@ -158,7 +158,9 @@ pub(crate) fn simulate(arguments: &Arguments, config: Option<&Path>) -> ExitCode
 fn prepare(arguments: &Arguments, config: Option<&Path>) -> Result<Scenario, Mistake> {
     let mut scenario = match (&arguments.scenario, arguments.compare.as_slice()) {
         (Some(_), _) if config.is_some() => {
-            return Err(Mistake::Usage("a scenario and --config exclude each other: a scenario names its own".into()));
+            return Err(Mistake::Usage(
+                "a scenario and --config exclude each other: a scenario names its own".into(),
+            ));
         }
         (None, [_, ..]) if config.is_some() => {
             return Err(Mistake::Usage("--compare and --config exclude each other".into()));
@@ -190,7 +192,8 @@ fn prepare(arguments: &Arguments, config: Option<&Path>) -> Result<Scenario, Mis
 
 fn read_scenario(path: &Path) -> Result<Scenario, Mistake> {
     let name = path.display();
-    let text = fs::read_to_string(path).map_err(|error| Mistake::File(format!("{name}: cannot read it: {error}")))?;
+    let text = fs::read_to_string(path)
+        .map_err(|error| Mistake::File(format!("{name}: cannot read it: {error}")))?;
     let directory = path.parent().unwrap_or(Path::new(""));
     let open = |file: &str| fs::read_to_string(directory.join(file)).map_err(|error| error.to_string());
     Scenario::read(&text, &open)
@@ -234,14 +237,15 @@ fn comparison(files: &[PathBuf], arguments: &Arguments) -> Result<Scenario, Mist
 /// A configuration if it is one, else a scenario.
 fn read_either(path: &Path, arguments: &Arguments) -> Result<Scenario, Mistake> {
     let name = path.display();
-    let text = fs::read_to_string(path).map_err(|error| Mistake::File(format!("{name}: cannot read it: {error}")))?;
+    let text = fs::read_to_string(path)
+        .map_err(|error| Mistake::File(format!("{name}: cannot read it: {error}")))?;
     let Ok(config) = Config::load(&text) else {
         let mut scenario = read_scenario(path)?;
         apply(arguments, &mut scenario, false)?;
         return Ok(scenario);
     };
-    let mut scenario =
-        Scenario::of_config(&config, Wanted::First).map_err(|error| Mistake::File(format!("{name}: {error}")))?;
+    let mut scenario = Scenario::of_config(&config, Wanted::First)
+        .map_err(|error| Mistake::File(format!("{name}: {error}")))?;
     scenario.model.service = Law::exponential(20e6);
     apply(arguments, &mut scenario, true)?;
     Ok(scenario)
@@ -274,7 +278,9 @@ fn apply(arguments: &Arguments, scenario: &mut Scenario, is_config: bool) -> Res
     }
     model.warmup = arguments.warmup.unwrap_or(model.warmup);
     if model.warmup >= model.duration {
-        return Err(Mistake::Usage("the warm-up is as long as the duration: nothing would be measured".into()));
+        return Err(Mistake::Usage(
+            "the warm-up is as long as the duration: nothing would be measured".into(),
+        ));
     }
     model.slo = arguments.slo.unwrap_or(model.slo);
     model.client.timeout = arguments.timeout.or(model.client.timeout);
@@ -300,12 +306,15 @@ fn apply(arguments: &Arguments, scenario: &mut Scenario, is_config: bool) -> Res
 fn algorithm(name: &str) -> Result<(String, Algorithm), String> {
     let found = Algorithm::NAMED.iter().find(|(known, _)| *known == name);
     let names = || Algorithm::NAMED.map(|(name, _)| name).join(", ");
-    found.map(|(name, algorithm)| (name.to_string(), *algorithm)).ok_or_else(|| format!("not one of {}", names()))
+    found
+        .map(|(name, algorithm)| (name.to_string(), *algorithm))
+        .ok_or_else(|| format!("not one of {}", names()))
 }
 
 /// Runs it all and reports; gives whether all expectations hold.
 fn run(arguments: &Arguments, scenario: Scenario) -> Result<bool, Mistake> {
-    let seeds: Vec<u64> = (0..u64::from(scenario.seeds)).map(|place| arguments.seed.wrapping_add(place)).collect();
+    let seeds: Vec<u64> =
+        (0..u64::from(scenario.seeds)).map(|place| arguments.seed.wrapping_add(place)).collect();
     let cases = scenario.cases();
     let cpus = thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let threads = arguments.threads.map_or(cpus, |threads| threads as usize);

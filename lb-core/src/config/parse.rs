@@ -46,10 +46,7 @@ impl Config {
 }
 
 /// What `read` makes of a text in TOML, unless there is a problem with it.
-pub(super) fn examine<T>(
-    text: &str,
-    read: impl FnOnce(Table<'_>, &Report) -> T,
-) -> Result<T, Problems> {
+pub(super) fn examine<T>(text: &str, read: impl FnOnce(Table<'_>, &Report) -> T) -> Result<T, Problems> {
     if let Some(problem) = unreadable(text) {
         return Err(Problems { list: [problem].into(), omitted: 0 });
     }

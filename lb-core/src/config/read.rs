@@ -76,10 +76,7 @@ impl<'a> Node<'a> {
     }
 
     /// An integer within a range.
-    pub fn integer<T: TryFrom<u64> + PartialOrd + core::fmt::Display>(
-        &self,
-        range: &Range<T>,
-    ) -> Option<T> {
+    pub fn integer<T: TryFrom<u64> + PartialOrd + core::fmt::Display>(&self, range: &Range<T>) -> Option<T> {
         let number = self
             .value
             .as_integer()
@@ -292,12 +289,7 @@ impl<'a> Table<'a> {
     }
 
     /// Reads `name` into `slot`, which keeps its default if the key is not there, or wrong.
-    pub fn set<T>(
-        &mut self,
-        name: &'static str,
-        slot: &mut T,
-        read: impl FnOnce(&Node<'a>) -> Option<T>,
-    ) {
+    pub fn set<T>(&mut self, name: &'static str, slot: &mut T, read: impl FnOnce(&Node<'a>) -> Option<T>) {
         if let Some(value) = self.get(name).as_ref().and_then(read) {
             *slot = value;
         }

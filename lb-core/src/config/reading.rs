@@ -10,11 +10,11 @@
 //! assert_eq!(problems, r#"1:1: user: found an unknown key, expected one of users; did you mean "users"?"#);
 //! ```
 
+use super::{Pool, Problems, parse};
 pub use super::{
     read::{Node, Table},
     report::Finding,
 };
-use super::{Pool, Problems, parse};
 
 /// What `read` makes of a text in TOML. Keys that it does not ask for are problems.
 ///

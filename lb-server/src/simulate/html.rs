@@ -3,10 +3,7 @@
 use std::fmt::{Display, Write};
 
 use lb_core::pool::Change;
-use lb_testkit::sim::{
-    CaseOutcome, Outcome,
-    scenario::duration_text,
-};
+use lb_testkit::sim::{CaseOutcome, Outcome, scenario::duration_text};
 
 use super::{Report, table};
 
@@ -93,7 +90,8 @@ fn figures(report: &Report, outcomes: &[&CaseOutcome]) -> String {
         for &metric in &columns {
             let _ = write!(text, "<td>{}</td>", metric.text(outcome.figure(metric)));
         }
-        let difference = if place == 0 { String::new() } else { table::against(report.rank, outcome, ranked[0]) };
+        let difference =
+            if place == 0 { String::new() } else { table::against(report.rank, outcome, ranked[0]) };
         let _ = write!(text, "<td>{}</td></tr>", Text(&difference));
     }
     text + "</table></div>\n"
@@ -160,7 +158,8 @@ fn background(outcome: &Outcome, time: &Axis, height: f64) -> String {
     let mut text = String::new();
     let bottom = height - BOTTOM;
     for fault in &outcome.faults {
-        let (from, to) = (time.at(fault.from as f64), fault.until.map_or(time.to, |until| time.at(until as f64)));
+        let (from, to) =
+            (time.at(fault.from as f64), fault.until.map_or(time.to, |until| time.at(until as f64)));
         let _ = write!(
             text,
             "<rect class=\"fault\" x=\"{from:.1}\" y=\"{TOP}\" width=\"{:.1}\" height=\"{:.1}\"/>",
@@ -267,7 +266,8 @@ fn loads(outcome: &Outcome) -> String {
     let row = (HEIGHT / rows as f64).clamp(5.0, 18.0);
     let height = TOP + row * rows as f64 + BOTTOM;
     let time = time_axis(outcome);
-    let most = outcome.series.buckets.iter().flat_map(|bucket| &bucket.tries).copied().max().unwrap_or(0).max(1);
+    let most =
+        outcome.series.buckets.iter().flat_map(|bucket| &bucket.tries).copied().max().unwrap_or(0).max(1);
     let mut text = background(outcome, &time, height);
     for (place, backend) in outcome.backends.iter().take(rows).enumerate() {
         let y = TOP + row * place as f64;
@@ -282,7 +282,8 @@ fn loads(outcome: &Outcome) -> String {
             );
         }
         // Neighbours that look alike are one cell.
-        let shades: Vec<u32> = outcome.series.buckets.iter().map(|bucket| bucket.tries[place] * 20 / most).collect();
+        let shades: Vec<u32> =
+            outcome.series.buckets.iter().map(|bucket| bucket.tries[place] * 20 / most).collect();
         let mut start = 0;
         for end in 1..=shades.len() {
             if end < shades.len() && shades[end] == shades[start] {
@@ -309,7 +310,11 @@ fn loads(outcome: &Outcome) -> String {
         let size = (row / 3.0).min(4.0);
         let shape = match mark.change {
             Change::Ejected { .. } | Change::Down(_) => {
-                format!("<path d=\"M{:.1} {:.1}l{size} {size}m0 -{size}l-{size} {size}\"", x - size / 2.0, y - size / 2.0)
+                format!(
+                    "<path d=\"M{:.1} {:.1}l{size} {size}m0 -{size}l-{size} {size}\"",
+                    x - size / 2.0,
+                    y - size / 2.0
+                )
             }
             _ => format!("<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{:.1}\"", size / 2.0),
         };
@@ -322,6 +327,10 @@ fn loads(outcome: &Outcome) -> String {
         );
     }
     let left_out = outcome.backends.len() - rows;
-    let note = if left_out > 0 { format!("<p>{left_out} further backends are left out.</p>") } else { String::new() };
+    let note = if left_out > 0 {
+        format!("<p>{left_out} further backends are left out.</p>")
+    } else {
+        String::new()
+    };
     chart("tries at each backend over time", height, &text) + &note
 }

@@ -47,7 +47,8 @@ pub(super) fn text(report: &Report) -> String {
 fn case(outcome: &CaseOutcome, best: Option<&CaseOutcome>, rank: Metric) -> Value {
     let pooled = &outcome.pooled;
     let figures = FIGURES.iter().map(|&metric| (metric.to_string(), json!(outcome.figure(metric))));
-    let errors = pooled.errors.iter().map(|(failure, count): (&Failure, _)| (failure.to_string(), json!(count)));
+    let errors =
+        pooled.errors.iter().map(|(failure, count): (&Failure, _)| (failure.to_string(), json!(count)));
     let faults = (0..pooled.faults.len()).map(|place| {
         json!({
             "detected": outcome.figure(Metric::Detected(place)),

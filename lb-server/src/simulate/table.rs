@@ -180,7 +180,8 @@ fn backends(outcomes: &[&CaseOutcome]) -> String {
 fn ranking(rank: Metric, outcomes: &[&CaseOutcome]) -> String {
     let ranked = ranked(rank, outcomes);
     let Some(best) = ranked.first() else { return String::new() };
-    let mut text = format!("\nby {rank}, against {} (95 % interval of the difference over seeds):\n", best.case.variant);
+    let mut text =
+        format!("\nby {rank}, against {} (95 % interval of the difference over seeds):\n", best.case.variant);
     let mut rows = Vec::new();
     for (place, outcome) in ranked.iter().enumerate() {
         let difference = if place == 0 { String::new() } else { against(rank, outcome, best) };
@@ -205,7 +206,9 @@ pub(super) fn ranked<'a>(rank: Metric, outcomes: &[&'a CaseOutcome]) -> Vec<&'a 
 
 /// How one case differs from another, in words.
 pub(super) fn against(rank: Metric, outcome: &CaseOutcome, best: &CaseOutcome) -> String {
-    let Some(difference) = Difference::between(outcome, best, rank) else { return "not to be compared".into() };
+    let Some(difference) = Difference::between(outcome, best, rank) else {
+        return "not to be compared".into();
+    };
     let signed = |value: f64| {
         let sign = if value < 0.0 { "-" } else { "+" };
         format!("{sign}{}", rank.text(Some(value.abs())))
@@ -230,7 +233,8 @@ fn aligned(rows: &[Vec<String>]) -> String {
     for row in rows {
         let mut line = String::new();
         for (column, (cell, &width)) in row.iter().zip(&widths).enumerate() {
-            let _ = if column == 0 { write!(line, "{cell:width$}") } else { write!(line, "  {cell:>width$}") };
+            let _ =
+                if column == 0 { write!(line, "{cell:width$}") } else { write!(line, "  {cell:>width$}") };
         }
         let _ = writeln!(text, "{}", line.trim_end());
     }

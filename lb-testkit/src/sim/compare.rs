@@ -67,7 +67,8 @@ mod tests {
     #[test]
     fn noise_is_called_noise() {
         let mut prng = Prng::new(1);
-        let mut normal = || (0..12).map(|_| (prng.below(1 << 40) as f64) / (1u64 << 40) as f64).sum::<f64>() - 6.0;
+        let mut normal =
+            || (0..12).map(|_| (prng.below(1 << 40) as f64) / (1u64 << 40) as f64).sum::<f64>() - 6.0;
         let mut real = |effect: f64| {
             let differences: Vec<f64> = (0..10).map(|_| normal() + effect).collect();
             Difference::of(&differences).unwrap().is_real()

@@ -224,7 +224,13 @@ const NANOS_MAX: f64 = (1u64 << 62) as f64;
 #[inline]
 pub(super) fn nanos(value: f64) -> u64 {
     // The conversion takes "not a number" and what is below 0 for 0.
-    if value < NANOS_MAX { (value + 0.5) as u64 } else if value.is_nan() { 0 } else { NANOS_MAX as u64 }
+    if value < NANOS_MAX {
+        (value + 0.5) as u64
+    } else if value.is_nan() {
+        0
+    } else {
+        NANOS_MAX as u64
+    }
 }
 
 #[cfg(test)]

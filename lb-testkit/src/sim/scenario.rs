@@ -174,16 +174,11 @@ impl Wanted<'_> {
     }
 }
 
-/// The backends of a configuration, each with one slot. Two of one name are told apart by their places.
+/// The backends of a configuration, each with one slot.
 fn backends_of(pool: &config::Pool) -> Vec<Backend> {
-    let mut seen = std::collections::BTreeSet::new();
-    let mut backends = Vec::new();
-    for (place, backend) in pool.backends.iter().enumerate() {
-        let is_new = seen.insert(backend.name.as_str());
-        let name = if is_new { backend.name.clone() } else { format!("{} ({place})", backend.name) };
-        backends.push(Backend { weight: backend.weight, ..Backend::new(name) });
-    }
-    backends
+    let backend =
+        |backend: &config::Backend| Backend { weight: backend.weight, ..Backend::new(backend.name.as_str()) };
+    pool.backends.iter().map(backend).collect()
 }
 
 /// Whether the balancer itself would take these settings, with as many backends.

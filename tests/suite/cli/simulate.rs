@@ -33,7 +33,9 @@ async fn a_configuration_alone_is_enough() {
     let arguments = [&["simulate", "-c", "lb.toml", "--service", "20ms"][..], &SHORT].concat();
     let (code, output, errors) = lb_in(directory.path(), &arguments).await;
     assert_eq!((code, errors.as_str()), (0, ""), "{output}");
-    for wanted in ["lb.toml", "3 backends", "100.0 requests/s", "as configured", "p99", "web.internal:80", "goodput"] {
+    for wanted in
+        ["lb.toml", "3 backends", "100.0 requests/s", "as configured", "p99", "web.internal:80", "goodput"]
+    {
         assert!(output.contains(wanted), "{wanted:?} is not in\n{output}");
     }
 }
@@ -64,7 +66,8 @@ async fn equal_seeds_say_the_same() {
 async fn algorithms_are_ranked() {
     let directory = files(&[("lb.toml", CONFIG)]);
     let arguments =
-        [&["simulate", "--algorithm", "random,least_request", "--slots", "2", "--rank", "mean"][..], &SHORT].concat();
+        [&["simulate", "--algorithm", "random,least_request", "--slots", "2", "--rank", "mean"][..], &SHORT]
+            .concat();
     let (code, output, _) = lb_in(directory.path(), &arguments).await;
     assert_eq!(code, 0);
     assert!(output.contains("by mean, against "), "{output}");
@@ -95,7 +98,14 @@ async fn a_page_that_stands_alone() {
     let (code, output, errors) = lb_in(directory.path(), &["simulate", "a.toml", "--html", "out.html"]).await;
     assert_eq!(code, 0, "{output}{errors}");
     let page = std::fs::read_to_string(directory.path().join("out.html")).expect("a page");
-    for wanted in ["<!doctype html>", "name=\"viewport\"", "<svg viewBox", "&lt;b&gt;&amp;&quot;small", "class=\"fault\"", "ejected"] {
+    for wanted in [
+        "<!doctype html>",
+        "name=\"viewport\"",
+        "<svg viewBox",
+        "&lt;b&gt;&amp;&quot;small",
+        "class=\"fault\"",
+        "ejected",
+    ] {
         assert!(page.contains(wanted), "{wanted:?}");
     }
     for unwanted in ["<script", "http://", "https://", "url(", "<b>", "NaN", "inf"] {
@@ -106,8 +116,10 @@ async fn a_page_that_stands_alone() {
 
 #[tokio::test]
 async fn expectations_decide() {
-    let expect = |bound: &str| format!("{SCENARIO}[[expect]]\nabout = \"why\"\nmetric = \"errors\"\n{bound}\n");
-    let directory = files(&[("good.toml", &expect("at_most = 0.5")), ("bad.toml", &expect("at_least = 0.9"))]);
+    let expect =
+        |bound: &str| format!("{SCENARIO}[[expect]]\nabout = \"why\"\nmetric = \"errors\"\n{bound}\n");
+    let directory =
+        files(&[("good.toml", &expect("at_most = 0.5")), ("bad.toml", &expect("at_least = 0.9"))]);
     let (code, output, _) = lb_in(directory.path(), &["simulate", "good.toml"]).await;
     assert_eq!(code, 0, "{output}");
     assert!(output.trim_end().ends_with("2 passed, 0 failed"), "{output}");
@@ -129,7 +141,8 @@ async fn configurations_are_compared() {
     let same = ["simulate", "--compare", "now.toml", "now.toml", "--load", "0.8", "--duration", "5s"];
     let (_, output, _) = lb_in(directory.path(), &same).await;
     assert!(output.contains("within noise"), "{output}");
-    let (code, _, errors) = lb_in(directory.path(), &["simulate", "--compare", "now.toml", "scenario.toml"]).await;
+    let (code, _, errors) =
+        lb_in(directory.path(), &["simulate", "--compare", "now.toml", "scenario.toml"]).await;
     assert_eq!(code, 1);
     assert!(errors.contains("differs from now.toml in more than how it balances"), "{errors}");
 }

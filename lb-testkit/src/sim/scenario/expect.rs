@@ -168,9 +168,8 @@ impl Expectation {
     #[must_use]
     pub fn judge(&self, outcome: &CaseOutcome, all: &[CaseOutcome]) -> Verdict {
         let (metric, variant, load) = (self.metric, &outcome.case.variant, outcome.case.load);
-        let other = |name: &str| {
-            all.iter().find(|other| other.case.variant == *name && other.case.load == load)
-        };
+        let other =
+            |name: &str| all.iter().find(|other| other.case.variant == *name && other.case.load == load);
         let found = outcome.figure(metric);
         let within = |least: f64, most: f64| found.is_some_and(|found| least <= found && found <= most);
         let (holds, expected) = match &self.bound {
@@ -191,7 +190,8 @@ impl Expectation {
         let word = if holds { "ok  " } else { "FAIL" };
         let about = if self.about.is_empty() { String::new() } else { format!(" ({})", self.about) };
         let load = load.map(|load| format!(" at load {load}")).unwrap_or_default();
-        let text = format!("{word} {variant}{load}: {metric} is {}, expected {expected}{about}", metric.text(found));
+        let text =
+            format!("{word} {variant}{load}: {metric} is {}, expected {expected}{about}", metric.text(found));
         Verdict { holds, text }
     }
 }

@@ -51,12 +51,16 @@ pub(super) fn scenario(table: &mut Table<'_>, open: Open<'_>) -> Scenario {
         backends(&node, &mut model);
     }
     if model.backends.is_empty()
-        && let Some(node) = table.required("backend", "at least one section [[backend]], or config = \"lb.toml\"")
+        && let Some(node) =
+            table.required("backend", "at least one section [[backend]], or config = \"lb.toml\"")
     {
         node.report(node.wrong("at least one section [[backend]]"));
     }
-    if let Some(node) = table.required("arrivals", r#"a section [arrivals], such as arrivals = { rate = 500 }"#) {
-        (model.arrivals, scenario.loads) = arrivals(&node, open).unwrap_or((Arrivals::poisson(0.0), Vec::new()));
+    if let Some(node) =
+        table.required("arrivals", r#"a section [arrivals], such as arrivals = { rate = 500 }"#)
+    {
+        (model.arrivals, scenario.loads) =
+            arrivals(&node, open).unwrap_or((Arrivals::poisson(0.0), Vec::new()));
     }
     if let Some(node) = table.get("fault") {
         model.faults = sections(&node, "fault", |table| fault(table, &model.backends));
@@ -231,7 +235,8 @@ fn arrivals(node: &Node<'_>, open: Open<'_>) -> Option<(Arrivals, Vec<f64>)> {
             Arrivals::Closed { users: users.unwrap_or(1), think }
         }
         Kind::Trace => {
-            let times = table.required("file", "the name of a file of times").and_then(|node| trace(&node, open));
+            let times =
+                table.required("file", "the name of a file of times").and_then(|node| trace(&node, open));
             Arrivals::Trace(times.unwrap_or_default())
         }
     };
@@ -257,9 +262,9 @@ fn trace(node: &Node<'_>, open: Open<'_>) -> Option<Arc<[u64]>> {
             return None;
         }
     };
-    let lines = (1..).zip(text.lines()).map(|(number, line): (usize, &str)| {
-        (number, line.split('#').next().unwrap_or("").trim())
-    });
+    let lines = (1..)
+        .zip(text.lines())
+        .map(|(number, line): (usize, &str)| (number, line.split('#').next().unwrap_or("").trim()));
     let mut times = Vec::new();
     for (number, line) in lines.filter(|(_, line)| !line.is_empty()) {
         let seconds = line.parse().ok().filter(|seconds: &f64| (0.0..1e9).contains(seconds));
@@ -299,7 +304,9 @@ fn law(node: &Node<'_>) -> Option<Law> {
     if node.as_str().is_some() {
         return time(node).map(|time| Law::exponential(time.as_nanos() as f64));
     }
-    let mut table = node.table(r#"a mean such as "20ms", or a table such as { law = "log_normal", mean = "20ms", cv = 1 }"#)?;
+    let mut table = node.table(
+        r#"a mean such as "20ms", or a table such as { law = "log_normal", mean = "20ms", cv = 1 }"#,
+    )?;
     let mut kind = Kind::Exponential;
     table.set("law", &mut kind, |node| node.word(&kinds));
     let law = if let Kind::Empirical = kind {
@@ -351,7 +358,19 @@ fn cell(node: &Node<'_>) -> Option<(u64, u64)> {
 }
 
 fn fault(table: &mut Table<'_>, backends: &[Backend]) -> Option<Fault> {
-    let kinds = ["slow", "cold_start", "fail", "hang", "pause", "pauses", "down", "unreachable", "flap", "antagonist", "drain"];
+    let kinds = [
+        "slow",
+        "cold_start",
+        "fail",
+        "hang",
+        "pause",
+        "pauses",
+        "down",
+        "unreachable",
+        "flap",
+        "antagonist",
+        "drain",
+    ];
     let words: Vec<(&'static str, &'static str)> = kinds.iter().map(|&kind| (kind, kind)).collect();
     let kind = table.required("kind", "what goes wrong").and_then(|node| node.word(&words));
     let struck = table.required("backends", r#"whom it strikes, such as [0] or ["b0", "zone-a-*"]"#);
@@ -397,12 +416,16 @@ fn fault(table: &mut Table<'_>, backends: &[Backend]) -> Option<Fault> {
         },
         "antagonist" => {
             let factors = table.required("factors", "speeds, such as factors = [1, 0.5, 0.2]");
-            let items = factors.as_ref().and_then(|node| node.items("an array of numbers")).unwrap_or_default();
+            let items =
+                factors.as_ref().and_then(|node| node.items("an array of numbers")).unwrap_or_default();
             let read: Vec<f64> = items.iter().filter_map(|node| node.number(&(1e-3..=1e3))).collect();
             if let Some(node) = factors.filter(|_| items.len() < 2) {
                 node.report(node.wrong("at least two numbers"));
             }
-            Trouble::Antagonist { factors: read, dwell: required_time(table, "dwell", "the mean time at each") }
+            Trouble::Antagonist {
+                factors: read,
+                dwell: required_time(table, "dwell", "the mean time at each"),
+            }
         }
         _ => Trouble::Drain,
     };
@@ -500,7 +523,9 @@ fn expectation(table: &mut Table<'_>, model: &Model, variants: &[Variant]) -> Op
         expectation.metric = Metric::Share { first: first as usize, last: last as usize };
     } else if let Metric::Detected(_) | Metric::Recovered(_) = metric {
         let mut place = 0;
-        table.set("fault", &mut place, |node| node.integer(&(0..=model.faults.len().saturating_sub(1) as u32)));
+        table.set("fault", &mut place, |node| {
+            node.integer(&(0..=model.faults.len().saturating_sub(1) as u32))
+        });
         expectation.metric = match metric {
             Metric::Detected(_) => Metric::Detected(place as usize),
             _ => Metric::Recovered(place as usize),

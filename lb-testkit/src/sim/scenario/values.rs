@@ -24,10 +24,15 @@ pub fn duration(text: &str) -> Option<Duration> {
 /// Some nanoseconds in the unit that suits, with three digits.
 #[must_use]
 pub fn duration_text(nanos: f64) -> String {
-    let (unit, length) =
-        UNITS[..4].iter().rev().find(|&&(_, length)| nanos >= length).unwrap_or(&UNITS[1]);
+    let (unit, length) = UNITS[..4].iter().rev().find(|&&(_, length)| nanos >= length).unwrap_or(&UNITS[1]);
     let value = nanos / length;
-    let digits = if value >= 99.95 { 0 } else if value >= 9.995 { 1 } else { 2 };
+    let digits = if value >= 99.95 {
+        0
+    } else if value >= 9.995 {
+        1
+    } else {
+        2
+    };
     if nanos == 0.0 { "0".into() } else { format!("{value:.digits$}{unit}") }
 }
 
