@@ -58,7 +58,7 @@ pub(crate) struct Arguments {
     /// Its coefficient of variation: 0 is fixed, others are log-normal
     #[arg(long, value_name = "CV", value_parser = not_negative, requires = "service")]
     service_cv: Option<f64>,
-    /// Requests that each backend works on at once [default: enough for a load of 0.7]
+    /// Requests that each backend works on at once [default: enough for the rate at a load of 0.7, else 1]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     slots: Option<u32>,
     /// How long requests come
