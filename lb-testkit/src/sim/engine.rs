@@ -39,6 +39,8 @@ use super::{
 pub const IN_SYSTEM_MAX: usize = 8_000_000;
 /// How long after the last arrival a run may take to finish what is there, in nanoseconds.
 const DRAIN_MAX: u64 = 3600 * 1_000_000_000;
+/// How long a user thinks at least whose request ended at once, in nanoseconds, so that time goes on.
+const THOUGHT_NANOS_MIN: u64 = 1_000_000;
 /// Events between two looks at the progress.
 const PROGRESS_EVENTS: u64 = 1 << 14;
 
@@ -243,7 +245,7 @@ impl<'a> Run<'a> {
         }
         if let Arrivals::Closed { users, .. } = &self.model.arrivals {
             self.exhausted = true;
-            (0..*users).for_each(|_| self.think());
+            (0..*users).for_each(|_| self.think(0));
         } else {
             self.expect_arrival();
         }
@@ -325,9 +327,9 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn think(&mut self) {
+    fn think(&mut self, least: u64) {
         if let Arrivals::Closed { think, .. } = &self.model.arrivals {
-            let at = self.queue.now().saturating_add(think.sample(&mut self.prngs.thought));
+            let at = self.queue.now().saturating_add(think.sample(&mut self.prngs.thought).max(least));
             if at < self.end {
                 self.queue.at(at, What::User);
             }
@@ -446,7 +448,7 @@ impl<'a> Run<'a> {
             Err(Failure::Abandoned) => self.ledger.abandoned += 1,
         }
         self.measure.conclude(request.bucket, request.measured, sojourn, result);
-        self.think();
+        self.think(if sojourn == 0 { THOUGHT_NANOS_MIN } else { 0 });
     }
 
     fn count_requests(&mut self, now: u64) {

@@ -155,6 +155,19 @@ fn closed_loop() {
     assert!(outcome.utilisation(0) > 0.97, "40 users with 2 + 10 of time each overload two servers");
 }
 
+/// Users that do not think, and are refused at once, do not stop the time.
+#[test]
+fn refused_users_come_back_later() {
+    let mut model = Model {
+        arrivals: Arrivals::Closed { users: 3, think: Law::fixed(0) },
+        duration: Duration::from_secs(1),
+        ..Model::new(vec![Backend { weight: 0, ..Backend::new("a") }])
+    };
+    model.pool.retry.tries = 1;
+    let outcome = run(&model);
+    assert_eq!((outcome.requests, outcome.error_share()), (3000, 1.0));
+}
+
 /// A backend at half speed serves half as fast; the network's delay is paid twice.
 #[test]
 fn speed_and_latency() {

@@ -393,7 +393,12 @@ fn fault(table: &mut Table<'_>, backends: &[Backend]) -> Option<Fault> {
     };
     fault.trouble = match kind? {
         "slow" => Trouble::Slow { factor: slower(table) },
-        "cold_start" => Trouble::ColdStart { factor: slower(table) },
+        "cold_start" => {
+            if fault.length.is_none() {
+                table.required("for", "how long it takes to be warm");
+            }
+            Trouble::ColdStart { factor: slower(table) }
+        }
         "fail" => {
             let (mut share, mut status, mut after, mut seen_by_checks) = (1.0, 500, None, false);
             table.set("share", &mut share, |node| node.number(&SHARE));
