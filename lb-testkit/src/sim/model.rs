@@ -93,6 +93,10 @@ pub struct Backend {
     pub name: Arc<str>,
     /// As configured; default 1.
     pub weight: u32,
+    /// As configured: the tier it belongs to; default 0, the first.
+    pub priority: u32,
+    /// As configured: most requests that a balancer has in flight here; default: what the pool says.
+    pub max_in_flight: Option<u32>,
     /// Requests that it works on at once at full speed; default 1.
     pub slots: u32,
     /// What happens to more requests than slots; default [`Discipline::Fifo`].
@@ -116,6 +120,8 @@ impl Backend {
         Self {
             name: name.into(),
             weight: 1,
+            priority: 0,
+            max_in_flight: None,
             slots: 1,
             discipline: Discipline::Fifo,
             speed: 1.0,

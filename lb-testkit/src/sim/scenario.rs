@@ -14,7 +14,7 @@ pub use self::{
     expect::{Bound, Expectation, Metric, Verdict},
     values::{duration, duration_text},
 };
-use super::{Arrivals, Backend, Model, batch::CaseOutcome};
+use super::{Arrivals, Backend, Model, balancer::configured, batch::CaseOutcome};
 
 /// Seeds that a scenario runs with unless it says otherwise.
 const SEEDS: u32 = 5;
@@ -183,11 +183,7 @@ fn backends_of(pool: &config::Pool) -> Vec<Backend> {
 
 /// Whether the balancer itself would take these settings, with as many backends.
 fn valid(pool: &config::Pool, backends: &[Backend]) -> Result<(), Problems> {
-    let address = |index: usize| std::net::SocketAddr::from(((index as u32).to_be_bytes(), 80));
-    let backends = backends.iter().enumerate().map(|(index, backend)| config::Backend {
-        weight: backend.weight,
-        ..config::Backend::at(config::BackendAddress::Ip(address(index + 1)), backend.name.to_string())
-    });
+    let backends = (0..).zip(backends).map(|(index, backend)| configured(index, backend));
     let pool = config::Pool { backends: backends.collect(), ..pool.clone() };
     let listener = config::Listener::at(std::net::SocketAddr::from(([127, 0, 0, 1], 0)));
     let config = Config {

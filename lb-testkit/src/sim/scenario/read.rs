@@ -126,6 +126,10 @@ fn backends(node: &Node<'_>, model: &mut Model) {
             table.set("name", &mut name, |node| node.string("a name"));
             table.set("count", &mut count, |node| node.integer(&COUNT));
             table.set("weight", &mut backend.weight, |node| node.integer(&(0..=1_000_000)));
+            table.set("priority", &mut backend.priority, |node| node.integer(&(0..=1000)));
+            table.set("max_in_flight", &mut backend.max_in_flight, |node| {
+                node.integer(&COUNT_OR_NONE).map(Some)
+            });
         }
         table.set("slots", &mut backend.slots, |node| node.integer(&COUNT));
         table.set("discipline", &mut backend.discipline, |node| {
@@ -153,7 +157,13 @@ fn backends(node: &Node<'_>, model: &mut Model) {
             node.report(node.wrong(format!("sections with names of their own: two are called {twice}")));
         }
     } else if let [(_, _, all)] = groups.as_slice() {
-        let backend = |one: &Backend| Backend { name: one.name.clone(), weight: one.weight, ..all.clone() };
+        let backend = |one: &Backend| Backend {
+            name: one.name.clone(),
+            weight: one.weight,
+            priority: one.priority,
+            max_in_flight: one.max_in_flight,
+            ..all.clone()
+        };
         model.backends = configured.iter().map(backend).collect();
     } else {
         node.report(node.wrong("one section [[backend]], which speaks of all backends of the configuration"));
