@@ -164,7 +164,7 @@ async fn bad_files_are_1(#[case] arguments: &[&str], #[case] told: &str) {
 
 #[rstest]
 #[case::not_a_time(&["--service", "20"], "--service")]
-#[case::not_a_rate(&["--rate", "-5"], "--rate")]
+#[case::not_a_rate(&["--rate=-5"], "--rate")]
 #[case::two_rates(&["--rate", "5", "--load", "0.5"], "--load")]
 #[case::not_an_algorithm(&["--algorithm", "p3c"], "p2c")]
 #[case::not_a_figure(&["--rank", "p98"], "p99")]

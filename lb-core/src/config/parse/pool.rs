@@ -6,8 +6,8 @@ use alloc::format;
 
 use super::resilience;
 use crate::config::{
-    AdminState, Backend, HealthCheck, InitialHealth, Outlier, Pool, PoolLimits, PoolTimeouts,
-    StatusRange, bounds,
+    AdminState, Backend, HealthCheck, InitialHealth, Outlier, Pool, PoolLimits, PoolTimeouts, StatusRange,
+    bounds,
     read::{Node, Placeholder, Table},
     values,
 };

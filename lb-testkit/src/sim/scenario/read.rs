@@ -1,5 +1,9 @@
 //! Reading a scenario, key by key.
 
+mod expectations;
+mod faults;
+mod laws;
+
 use std::{sync::Arc, time::Duration};
 
 use lb_core::config::{
@@ -10,6 +14,12 @@ use lb_core::config::{
 use super::{
     super::{Arrivals, Backend, Client, Discipline, Fault, Gaps, Keys, Law, Model, Trouble},
     Bound, Expectation, Metric, SEEDS, Scenario, Variant, Wanted, backends_of, duration,
+};
+
+use self::{
+    expectations::expectation,
+    faults::{fault, places},
+    laws::law,
 };
 
 /// Gives the text of a file that a scenario names.
@@ -291,183 +301,6 @@ fn trace(node: &Node<'_>, open: Open<'_>) -> Option<Arc<[u64]>> {
     Some(times.into())
 }
 
-fn law(node: &Node<'_>) -> Option<Law> {
-    #[derive(Clone, Copy)]
-    enum Kind {
-        Fixed,
-        Exponential,
-        Erlang,
-        HyperExponential,
-        LogNormal,
-        Pareto,
-        Empirical,
-    }
-    let kinds = [
-        ("fixed", Kind::Fixed),
-        ("exponential", Kind::Exponential),
-        ("erlang", Kind::Erlang),
-        ("hyper_exponential", Kind::HyperExponential),
-        ("log_normal", Kind::LogNormal),
-        ("pareto", Kind::Pareto),
-        ("empirical", Kind::Empirical),
-    ];
-    if node.as_str().is_some() {
-        return time(node).map(|time| Law::exponential(time.as_nanos() as f64));
-    }
-    let mut table = node.table(
-        r#"a mean such as "20ms", or a table such as { law = "log_normal", mean = "20ms", cv = 1 }"#,
-    )?;
-    let mut kind = Kind::Exponential;
-    table.set("law", &mut kind, |node| node.word(&kinds));
-    let law = if let Kind::Empirical = kind {
-        let cells = table.required("cells", r#"an array such as [{ up_to = "10ms", count = 5 }]"#)?;
-        let read = cells.items("an array of tables")?.iter().map(cell).collect::<Option<Vec<_>>>()?;
-        let law = Law::empirical(&read);
-        if law.is_none() {
-            cells.report(cells.wrong("cells that rise, with a count above 0"));
-        }
-        law
-    } else {
-        let mean = table.required("mean", r#"a mean, such as mean = "20ms""#).and_then(|node| time(&node));
-        let mean = mean.unwrap_or_default().as_nanos() as f64;
-        Some(match kind {
-            Kind::Fixed | Kind::Empirical => Law::fixed(mean as u64),
-            Kind::Exponential => Law::exponential(mean),
-            Kind::Erlang => {
-                let mut phases = 2;
-                table.set("phases", &mut phases, |node| node.integer(&(1..=10_000)));
-                Law::erlang(mean, phases)
-            }
-            Kind::HyperExponential => {
-                let mut cv = 2.0;
-                table.set("cv", &mut cv, |node| node.number(&(1.0..=1000.0)));
-                Law::balanced_hyper_exponential(mean, cv * cv)
-            }
-            Kind::LogNormal => {
-                let mut cv = 1.0;
-                table.set("cv", &mut cv, |node| node.number(&(0.0..=1000.0)));
-                Law::log_normal(mean, cv)
-            }
-            Kind::Pareto => {
-                let mut shape = 2.5;
-                table.set("shape", &mut shape, |node| node.number(&(1.001..=1000.0)));
-                Law::pareto(mean, shape)
-            }
-        })
-    };
-    table.finish();
-    law
-}
-
-fn cell(node: &Node<'_>) -> Option<(u64, u64)> {
-    let mut table = node.table(r#"a table such as { up_to = "10ms", count = 5 }"#)?;
-    let up_to = table.required("up_to", "where the cell ends").and_then(|node| time(&node));
-    let count = table.required("count", "how often").and_then(|node| node.integer(&(0..=1u64 << 40)));
-    table.finish();
-    Some((lb_core::time::nanos(up_to?), count?))
-}
-
-fn fault(table: &mut Table<'_>, backends: &[Backend]) -> Option<Fault> {
-    let kinds = [
-        "slow",
-        "cold_start",
-        "fail",
-        "hang",
-        "pause",
-        "pauses",
-        "down",
-        "unreachable",
-        "flap",
-        "antagonist",
-        "drain",
-    ];
-    let words: Vec<(&'static str, &'static str)> = kinds.iter().map(|&kind| (kind, kind)).collect();
-    let kind = table.required("kind", "what goes wrong").and_then(|node| node.word(&words));
-    let struck = table.required("backends", r#"whom it strikes, such as [0] or ["b0", "zone-a-*"]"#);
-    let mut fault = Fault {
-        backends: struck.and_then(|node| places(&node, backends)).unwrap_or_default(),
-        from: Duration::ZERO,
-        length: None,
-        stagger: Duration::ZERO,
-        trouble: Trouble::Pause,
-    };
-    table.set("from", &mut fault.from, time);
-    table.set("for", &mut fault.length, |node| time(node).map(Some));
-    table.set("stagger", &mut fault.stagger, time);
-    let slower = |table: &mut Table<'_>| {
-        let factor = table.required("factor", "how much slower, such as factor = 10");
-        factor.and_then(|node| node.number(&(1.0..=1e6))).unwrap_or(1.0)
-    };
-    let required_time = |table: &mut Table<'_>, name, expected: &str| {
-        table.required(name, expected).and_then(|node| time(&node)).unwrap_or(Duration::from_secs(1))
-    };
-    fault.trouble = match kind? {
-        "slow" => Trouble::Slow { factor: slower(table) },
-        "cold_start" => {
-            if fault.length.is_none() {
-                table.required("for", "how long it takes to be warm");
-            }
-            Trouble::ColdStart { factor: slower(table) }
-        }
-        "fail" => {
-            let (mut share, mut status, mut after, mut seen_by_checks) = (1.0, 500, None, false);
-            table.set("share", &mut share, |node| node.number(&SHARE));
-            table.set("status", &mut status, |node| node.integer(&(500..=599)));
-            table.set("after", &mut after, |node| time(node).map(Some));
-            table.set("seen_by_checks", &mut seen_by_checks, Node::boolean);
-            Trouble::Fail { share, status, after, seen_by_checks }
-        }
-        "hang" => Trouble::Hang,
-        "pause" => Trouble::Pause,
-        "pauses" => Trouble::Pauses {
-            every: required_time(table, "every", "the mean time between pauses"),
-            length: required_time(table, "length", "how long each is"),
-        },
-        "down" => Trouble::Down,
-        "unreachable" => Trouble::Unreachable,
-        "flap" => Trouble::Flap {
-            down: required_time(table, "down", "how long it is down"),
-            up: required_time(table, "up", "how long it is up"),
-        },
-        "antagonist" => {
-            let factors = table.required("factors", "speeds, such as factors = [1, 0.5, 0.2]");
-            let items =
-                factors.as_ref().and_then(|node| node.items("an array of numbers")).unwrap_or_default();
-            let read: Vec<f64> = items.iter().filter_map(|node| node.number(&(1e-3..=1e3))).collect();
-            if let Some(node) = factors.filter(|_| items.len() < 2) {
-                node.report(node.wrong("at least two numbers"));
-            }
-            Trouble::Antagonist {
-                factors: read,
-                dwell: required_time(table, "dwell", "the mean time at each"),
-            }
-        }
-        _ => Trouble::Drain,
-    };
-    Some(fault)
-}
-
-/// Backends by place or by name; a `*` at the end stands for any rest.
-fn places(node: &Node<'_>, backends: &[Backend]) -> Option<Vec<u32>> {
-    let mut places = Vec::new();
-    for item in node.one_or_more("places and names of backends")? {
-        let Some(name) = item.as_str() else {
-            places.push(item.integer(&(0..=(backends.len().max(1) - 1) as u32))?);
-            continue;
-        };
-        let fits = |backend: &Backend| match name.strip_suffix('*') {
-            Some(start) => backend.name.starts_with(start),
-            None => *backend.name == *name,
-        };
-        let before = places.len();
-        places.extend((0..).zip(backends).filter(|(_, backend)| fits(backend)).map(|(place, _)| place));
-        if places.len() == before {
-            item.report(item.wrong("the name of a backend"));
-        }
-    }
-    Some(places)
-}
-
 fn variants(table: &mut Table<'_>, pool: &Pool) -> Vec<Variant> {
     let mut variants = Vec::new();
     if let Some(node) = table.get("algorithms") {
@@ -489,78 +322,6 @@ fn variants(table: &mut Table<'_>, pool: &Pool) -> Vec<Variant> {
         variants.push(Variant { name: "as configured".into(), pool: pool.clone() });
     }
     variants
-}
-
-fn expectation(table: &mut Table<'_>, model: &Model, variants: &[Variant]) -> Option<Expectation> {
-    let known = |node: &Node<'_>| -> Option<String> {
-        let name = node.string("the name of a variant")?;
-        if !variants.iter().any(|variant| variant.name == name) {
-            let names: Vec<_> = variants.iter().map(|variant| variant.name.as_str()).collect();
-            node.report(node.wrong(format!("one of {}", names.join(", "))));
-        }
-        Some(name)
-    };
-    let mut expectation = Expectation {
-        about: String::new(),
-        variants: Vec::new(),
-        load: None,
-        metric: Metric::Mean,
-        bound: Bound::Never,
-    };
-    table.set("about", &mut expectation.about, |node| node.string("a text"));
-    table.set("of", &mut expectation.variants, |node| node.one_or_more("names")?.iter().map(known).collect());
-    table.set("load", &mut expectation.load, |node| node.number(&POSITIVE).map(Some));
-    let kinds = [
-        ("mean", Metric::Mean),
-        ("p50", Metric::Quantile(0.5)),
-        ("p90", Metric::Quantile(0.9)),
-        ("p99", Metric::Quantile(0.99)),
-        ("p999", Metric::Quantile(0.999)),
-        ("errors", Metric::Errors),
-        ("goodput", Metric::Goodput),
-        ("amplification", Metric::Amplification),
-        ("attempts", Metric::Attempts),
-        ("max_to_mean", Metric::MaxToMean),
-        ("share", Metric::Share { first: 0, last: 0 }),
-        ("detected", Metric::Detected(0)),
-        ("recovered", Metric::Recovered(0)),
-        ("ejections", Metric::Ejections),
-    ];
-    let metric = table.required("metric", "what is expected").and_then(|node| node.word(&kinds))?;
-    expectation.metric = metric;
-    if let Metric::Share { .. } = metric {
-        let node = table.required("backends", "whose share")?;
-        let struck = places(&node, &model.backends)?;
-        let (first, last) = (*struck.iter().min()?, *struck.iter().max()?);
-        if (last - first) as usize >= struck.len() {
-            node.report(node.wrong("backends that stand next to each other"));
-        }
-        expectation.metric = Metric::Share { first: first as usize, last: last as usize };
-    } else if let Metric::Detected(_) | Metric::Recovered(_) = metric {
-        let mut place = 0;
-        table.set("fault", &mut place, |node| {
-            node.integer(&(0..=model.faults.len().saturating_sub(1) as u32))
-        });
-        expectation.metric = match metric {
-            Metric::Detected(_) => Metric::Detected(place as usize),
-            _ => Metric::Recovered(place as usize),
-        };
-    }
-    let than = table.get("than").and_then(|node| known(&node));
-    let limit = |node: &Node<'_>| match node.as_str() {
-        Some(_) if metric.is_time() && than.is_none() => time(node).map(|time| time.as_nanos() as f64),
-        _ => node.number(&(0.0..=1e12)),
-    };
-    let (mut least, mut most, mut never) = (f64::NEG_INFINITY, f64::INFINITY, false);
-    table.set("at_least", &mut least, limit);
-    table.set("at_most", &mut most, limit);
-    table.set("never", &mut never, Node::boolean);
-    expectation.bound = match than {
-        Some(than) => Bound::Relative { than, least: least.max(0.0), most },
-        None if never => Bound::Never,
-        None => Bound::Between(least, most),
-    };
-    Some(expectation)
 }
 
 /// An array of tables; those that cannot be read are left out, as they are problems.
