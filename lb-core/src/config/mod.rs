@@ -12,6 +12,7 @@ mod normalise;
 mod parse;
 mod problem;
 mod read;
+pub mod reading;
 mod report;
 mod resilience;
 mod source;
