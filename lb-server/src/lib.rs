@@ -21,9 +21,11 @@ mod reply;
 mod request_body;
 mod response_body;
 mod server;
+mod session_cookies;
 mod snapshot;
 mod timer;
 mod upstream;
+mod waiters;
 mod worker;
 mod writer;
 

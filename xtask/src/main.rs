@@ -1,6 +1,9 @@
 //! The workspace's own commands: `cargo xtask test` and friends.
 
 mod bench;
+mod containers;
+mod course;
+mod images;
 mod test;
 
 use std::process::ExitCode;
@@ -19,8 +22,15 @@ struct Cli {
 enum Command {
     /// Run every test: the core's, the testkit's, the server's, the chapters and the end-to-end suites
     Test(test::Options),
+    /// Judge a balancer, ours or yours, by a chapter of the course
+    Course(course::Options),
     /// Measure lb side by side with nginx, HAProxy and Caddy
     Bench(bench::Options),
+    /// Build the container images of lb and of the mock backend
+    Images(images::Options),
+    /// Wait for the end of standard input and remove what a run of the tests has left in the container engine
+    #[command(hide = true)]
+    Guard { run: String },
     /// Check formatting, clippy and documentation, all warnings denied
     Lint,
 }
@@ -28,7 +38,10 @@ enum Command {
 fn main() -> ExitCode {
     let report = match Cli::parse().command {
         Command::Test(options) => test::run(&options),
+        Command::Course(options) => return course::run(options),
         Command::Bench(options) => bench::run(&options),
+        Command::Images(options) => images::run(&options),
+        Command::Guard { run } => containers::guard(&run),
         Command::Lint => test::lint(),
     };
     if report { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -11,10 +11,21 @@ pub(super) type Range<T> = RangeInclusive<T>;
 pub(super) const WORKERS: Range<u32> = 1..=limits::WORKERS_MAX;
 pub(super) const WEIGHT: Range<u32> = 0..=limits::WEIGHT_MAX;
 pub(super) const PERCENT: Range<u32> = 0..=100;
+pub(super) const PRIORITY: Range<u32> = 0..=limits::PRIORITY_MAX;
+/// Of a percentage that may be more than the whole, but not nothing.
+pub(super) const FACTOR: Range<u32> = 1..=10_000;
+pub(super) const OVERPROVISIONING: Range<u32> = 100..=10_000;
+pub(super) const PERCENT_NOT_NONE: Range<u32> = 1..=100;
 pub(super) const TRIES: Range<u32> = 1..=limits::TRIES_MAX;
 pub(super) const COUNT: Range<u32> = 1..=limits::COUNT_MAX;
 pub(super) const HEADER_FIELDS: Range<u32> = 1..=limits::HEADER_FIELDS_MAX;
 pub(super) const COUNT_OR_NONE: Range<u32> = 0..=limits::COUNT_MAX;
+pub(super) const CHOICES: Range<u32> = 1..=limits::CHOICES_MAX;
+pub(super) const RING_POINTS: Range<u32> = 1..=limits::RING_POINTS_PER_WEIGHT_MAX;
+pub(super) const MAGLEV_ENTRIES: Range<u32> = 2..=limits::MAGLEV_ENTRIES_MAX;
+pub(super) const BALANCE_PERCENT: Range<u32> = 101..=limits::BALANCE_PERCENT_MAX;
+pub(super) const PROBE_PERCENT: Range<u32> = 1..=limits::PROBE_PERCENT_MAX;
+pub(super) const PROBE_ANSWERS: Range<u32> = 2..=limits::PROBE_ANSWERS_MAX;
 pub(super) const STATUS: Range<u16> = 100..=599;
 pub(super) const SERVER_ERROR: Range<u16> = 500..=599;
 pub(super) const HEAD_SIZE: Range<u64> = 256..=limits::HEAD_BYTES_MAX;
@@ -26,6 +37,8 @@ const LONGEST: Duration = Duration::from_secs(limits::DURATION_SECONDS_MAX);
 pub(super) const TIMEOUT: Range<Duration> = Duration::from_millis(1)..=LONGEST;
 /// Of what may be switched off by zero.
 pub(super) const DELAY: Range<Duration> = Duration::ZERO..=LONGEST;
+/// Of how long a session lives: cookies count whole seconds.
+pub(super) const SESSION: Range<Duration> = Duration::from_secs(1)..=LONGEST;
 /// Of what is done over and over again.
 pub(super) const INTERVAL: Range<Duration> = Duration::from_millis(10)..=LONGEST;
 

@@ -4,6 +4,7 @@
 //! of problems, and `plan::Plan` is what the server runs. Defaults are those of the `Default`
 //! implementations here and nowhere else; every one is safe in production.
 
+mod algorithm;
 mod bounds;
 mod check;
 mod key;
@@ -11,7 +12,9 @@ mod normalise;
 mod parse;
 mod problem;
 mod read;
+pub mod reading;
 mod report;
+mod resilience;
 mod source;
 mod suggest;
 mod syntax;
@@ -31,7 +34,11 @@ use core::{
 
 use ipnet::IpNet;
 
+pub use algorithm::{Algorithm, HashKey, Maglev, P2c, PeakEwma, Prequal, RingHash};
 pub use problem::{Position, Problem, Problems};
+pub use resilience::{
+    Concurrency, FundedBy, KeySource, Queue, Robust, Secret, SlowStart, Sticky, SuccessRate,
+};
 
 /// A configuration that was found free of problems, in its normal form. Only [`Config::load`] and
 /// [`Config::validate`] give one.
@@ -188,6 +195,16 @@ pub struct Pool {
     pub algorithm: Algorithm,
     /// `[pool.NAME.hash]`: what an algorithm that hashes places requests by; default the client.
     pub hash: HashKey,
+    /// `[pool.NAME.p2c]`
+    pub p2c: P2c,
+    /// `[pool.NAME.peak_ewma]`
+    pub peak_ewma: PeakEwma,
+    /// `[pool.NAME.ring_hash]`
+    pub ring_hash: RingHash,
+    /// `[pool.NAME.maglev]`
+    pub maglev: Maglev,
+    /// `[pool.NAME.prequal]`
+    pub prequal: Prequal,
     /// At least one.
     pub backends: Vec<Backend>,
     /// `timeouts`
@@ -200,10 +217,44 @@ pub struct Pool {
     pub outlier: Outlier,
     /// `[pool.NAME.retry]`; on by default.
     pub retry: Retry,
-    /// How long a backend that came up takes to reach its full weight; default 0: off.
-    pub slow_start: Duration,
+    /// `slow_start`: how a backend that came up reaches its full weight; off by default.
+    pub slow_start: SlowStart,
+    /// Requests that each backend may have in flight, unless it says otherwise; default 0: any number.
+    pub max_in_flight: u32,
+    /// `queue`
+    pub queue: Queue,
+    /// A hundred times the factor by which the share of healthy backends in a tier of priority may be too
+    /// small before the next tier gets some of the traffic; default 140.
+    pub overprovisioning_percent: u32,
+    /// When a smaller share of a tier is healthy, and no other tier makes up for it, all of its backends
+    /// take traffic, whatever their health; default 0: never.
+    pub panic_percent: u32,
+    /// `[pool.NAME.concurrency]`; none without the section.
+    pub concurrency: Option<Concurrency>,
+    /// `[pool.NAME.sticky]`; none without the section.
+    pub sticky: Option<Sticky>,
     /// How often backends written by name are resolved again; default 10 s.
     pub resolve_interval: Duration,
+}
+
+impl Pool {
+    /// Whether `other` has the same algorithm with the same options, so that what it learned stays good.
+    pub(crate) fn picks_like(&self, other: &Self) -> bool {
+        self.algorithm == other.algorithm
+            && match self.algorithm {
+                Algorithm::P2c => self.p2c == other.p2c,
+                Algorithm::PeakEwma => self.peak_ewma == other.peak_ewma,
+                Algorithm::RingHash => self.ring_hash == other.ring_hash,
+                Algorithm::Maglev => self.maglev == other.maglev,
+                Algorithm::Prequal => self.prequal == other.prequal,
+                Algorithm::Random
+                | Algorithm::RoundRobin
+                | Algorithm::Tijdeman
+                | Algorithm::LeastRequest
+                | Algorithm::JoinIdleQueue
+                | Algorithm::Rendezvous => true,
+            }
+    }
 }
 
 /// A pool without backends (which does not validate) and with all defaults.
@@ -212,59 +263,30 @@ impl Default for Pool {
         Self {
             algorithm: Algorithm::RoundRobin,
             hash: HashKey::Client,
+            p2c: P2c::default(),
+            peak_ewma: PeakEwma::default(),
+            ring_hash: RingHash::default(),
+            maglev: Maglev::default(),
+            prequal: Prequal::default(),
             backends: Vec::new(),
             timeouts: PoolTimeouts::default(),
             limits: PoolLimits::default(),
             health_check: None,
             outlier: Outlier::default(),
             retry: Retry::default(),
-            slow_start: Duration::ZERO,
+            slow_start: SlowStart::default(),
+            max_in_flight: 0,
+            queue: Queue::default(),
+            overprovisioning_percent: 140,
+            panic_percent: 0,
+            concurrency: None,
+            sticky: None,
             resolve_interval: Duration::from_secs(10),
         }
     }
 }
 
-/// `algorithm` of a pool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Algorithm {
-    /// `random`, by weight.
-    Random,
-    /// `round_robin`: exact alternation with equal weights, else smooth by weight.
-    RoundRobin,
-    /// `least_request`: fewest requests in flight for its weight.
-    LeastRequest,
-    /// `p2c`: the less loaded of two distinct ones drawn at random.
-    P2c,
-}
-
-impl Algorithm {
-    /// Whether it places requests by a key.
-    #[must_use]
-    pub fn hashes(self) -> bool {
-        match self {
-            Self::Random | Self::RoundRobin | Self::LeastRequest | Self::P2c => false,
-        }
-    }
-}
-
-/// `[pool.NAME.hash]`: `by`, and the `name` of what is looked at. A request that lacks it, or has it
-/// empty, goes where a random key would.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum HashKey {
-    /// `client`: its address.
-    #[default]
-    Client,
-    /// `path`: the normalised one, without the query.
-    Path,
-    /// `header`: the first value of the field of this name, which is in lower case.
-    Header(String),
-    /// `cookie`: the value of the first cookie of this name.
-    Cookie(String),
-    /// `query`: the percent-decoded value of the first parameter of this name.
-    Query(String),
-}
-
-/// One entry of `backends`: a string, or a table `{ address, name, weight, state }`.
+/// One entry of `backends`: a string, or a table `{ address, name, weight, priority, max_in_flight, state }`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backend {
     /// `address`: `IP:port` or `host:port`.
@@ -273,6 +295,11 @@ pub struct Backend {
     pub name: String,
     /// Default 1; 0 takes no new traffic.
     pub weight: u32,
+    /// Its tier: 0, the default, is preferred; larger ones stand in when too few of the smaller are
+    /// healthy.
+    pub priority: u32,
+    /// Requests that it may have in flight; default that of the pool; 0: any number.
+    pub max_in_flight: Option<u32>,
     /// Default `ready`.
     pub state: AdminState,
 }
@@ -281,7 +308,14 @@ impl Backend {
     /// A backend with all defaults but its address and name.
     #[must_use]
     pub fn at(address: BackendAddress, name: impl Into<String>) -> Self {
-        Self { address, name: name.into(), weight: 1, state: AdminState::Ready }
+        Self {
+            address,
+            name: name.into(),
+            weight: 1,
+            priority: 0,
+            max_in_flight: None,
+            state: AdminState::Ready,
+        }
     }
 }
 
@@ -422,7 +456,7 @@ pub enum InitialHealth {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outlier {
     /// Consecutive failures (connect failures, resets, timeouts and 5xx) that eject; default 5; 0
-    /// switches ejection off.
+    /// switches this rule off.
     pub consecutive_failures: u32,
     /// Length of a first ejection; each further one is longer by this; default 10 s.
     pub base_ejection: Duration,
@@ -430,6 +464,30 @@ pub struct Outlier {
     pub max_ejection: Duration,
     /// Most of the pool's backends, in percent, that may be out at once; default 50.
     pub max_ejected_percent: u32,
+    /// How often success rates are compared; default 10 s.
+    pub interval: Duration,
+    /// Requests that a backend must have had in the interval for its success rate to count; default 100.
+    pub min_requests: u32,
+    /// Backends with so many requests that it takes to compare them; default 5.
+    pub min_backends: u32,
+    /// `[pool.NAME.outlier.success_rate]`; none without the section.
+    pub success_rate: Option<SuccessRate>,
+    /// `[pool.NAME.outlier.robust]`; none without the section.
+    pub robust: Option<Robust>,
+}
+
+impl Outlier {
+    /// Whether anything is ever ejected.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.consecutive_failures > 0 || self.compares()
+    }
+
+    /// Whether success rates are compared.
+    #[must_use]
+    pub fn compares(&self) -> bool {
+        self.success_rate.is_some() || self.robust.is_some()
+    }
 }
 
 impl Default for Outlier {
@@ -439,6 +497,11 @@ impl Default for Outlier {
             base_ejection: Duration::from_secs(10),
             max_ejection: Duration::from_secs(300),
             max_ejected_percent: 50,
+            interval: Duration::from_secs(10),
+            min_requests: 100,
+            min_backends: 5,
+            success_rate: None,
+            robust: None,
         }
     }
 }
@@ -448,7 +511,9 @@ impl Default for Outlier {
 pub struct Retry {
     /// Tries for each request, the first included; default 3; 1 switches retries off.
     pub tries: u32,
-    /// Retries allowed for each hundred requests; default 20.
+    /// Who pays for retries; default `requests`.
+    pub funded_by: FundedBy,
+    /// Retries allowed for each hundred requests (or successes); default 20.
     pub budget_percent: u32,
     /// Retries a second that are allowed whatever the traffic; default 3.
     pub budget_floor: u32,
@@ -458,7 +523,13 @@ pub struct Retry {
 
 impl Default for Retry {
     fn default() -> Self {
-        Self { tries: 3, budget_percent: 20, budget_floor: 3, on_status: Vec::new() }
+        Self {
+            tries: 3,
+            funded_by: FundedBy::Requests,
+            budget_percent: 20,
+            budget_floor: 3,
+            on_status: Vec::new(),
+        }
     }
 }
 

@@ -82,6 +82,27 @@ fn the_example_is_valid_and_says_what_its_comments_say() {
     assert_eq!(config.routes[0].rate_limit.map(|limit| limit.burst), Some(2000));
 }
 
+/// What the operators' page shows is valid as it stands.
+#[test]
+fn the_examples_of_the_page_on_resilience_are_valid() {
+    let page = include_str!("../../../docs/resilience.md");
+    let examples: Vec<&str> =
+        page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert_eq!(examples.len(), 8);
+    for example in examples {
+        let file = completed("", example);
+        Config::load(&file).map_err(|problems| format!("\n{}\n{file}", problems.in_file("page"))).unwrap();
+    }
+    let defaults = Config::load(&completed(
+        "",
+        "[pool.mango]\nbackends = [\"10.0.0.1:80\"]\nconcurrency = {}\nsticky = {}\n",
+    ))
+    .unwrap();
+    let mango = &defaults.pools["mango"];
+    assert_eq!(mango.concurrency, Some(Concurrency::default()));
+    assert_eq!(mango.sticky, Some(Sticky::default()));
+}
+
 fn owned((name, value): (&str, &str)) -> (String, String) {
     (name.into(), value.into())
 }
@@ -92,7 +113,12 @@ fn owned((name, value): (&str, &str)) -> (String, String) {
 fn the_example_shows_every_key() {
     let file = "x = 1\n[access_log]\nx = 1\n[firewall]\nx = 1\n[[listener]]\nx = 1\ntimeouts = { x = 1 }\n\
                 limits = { x = 1 }\n[pool.mango]\nx = 1\nbackends = [{ x = 1 }]\ntimeouts = { x = 1 }\n\
-                limits = { x = 1 }\nhealth_check = { x = 1 }\noutlier = { x = 1 }\nretry = { x = 1 }\n[[route]]\n\
+                limits = { x = 1 }\nhealth_check = { x = 1 }\noutlier = { x = 1 }\nretry = { x = 1 }\n\
+                [pool.a]\nalgorithm = \"p2c\"\np2c = { x = 1 }\n\
+                [pool.b]\nalgorithm = \"peak_ewma\"\npeak_ewma = { x = 1 }\n\
+                [pool.c]\nalgorithm = \"ring_hash\"\nring_hash = { x = 1 }\nhash = { x = 1 }\n\
+                [pool.d]\nalgorithm = \"maglev\"\nmaglev = { x = 1 }\n\
+                [pool.e]\nalgorithm = \"prequal\"\nprequal = { x = 1 }\n[[route]]\n\
                 x = 1\nmatch = { x = 1 }\nrate_limit = { x = 1 }\nrequest = { x = 1 }\nresponse = { x = 1 }\n";
     let problems = Config::load(file).unwrap_err();
     let unknown = problems.list.iter().filter(|problem| problem.found == "an unknown key");
@@ -106,7 +132,7 @@ fn the_example_shows_every_key() {
             assert!(is_shown, "{key} of {}", problem.key);
         }
     }
-    assert_eq!(sections, 18);
+    assert_eq!(sections, 24);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! What a file can get wrong only as a file (types, unknown keys) is `parse`'s to say.
 
 mod pool;
+mod resilience;
 mod route;
 
 use alloc::{collections::BTreeMap, format, vec::Vec};

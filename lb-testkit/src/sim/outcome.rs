@@ -106,6 +106,13 @@ impl Outcome {
         area / (self.window as f64).max(1.0)
     }
 
+    /// How often balancers took a backend out, by ejection or by checks.
+    #[must_use]
+    pub fn ejections(&self) -> u64 {
+        let out = |mark: &&Mark| matches!(mark.change, Change::Ejected { .. } | Change::Down(_));
+        self.marks.iter().filter(out).count() as u64
+    }
+
     /// Adds another run's counts, for figures over several seeds. What belongs to one run (its series,
     /// marks, faults and ledger) stays that of the first.
     pub fn add(&mut self, other: &Self) {
@@ -319,7 +326,8 @@ impl FaultOutcome {
         let place = |at: u64| (at / series.width) as usize;
         let share = |bucket: &Bucket| ratio(bucket.good, bucket.requests);
         let before = series.buckets.get(..place(self.from)).unwrap_or(&[]);
-        let (good, all) = before.iter().fold((0, 0), |(good, all), bucket| (good + bucket.good, all + bucket.requests));
+        let (good, all) =
+            before.iter().fold((0, 0), |(good, all), bucket| (good + bucket.good, all + bucket.requests));
         let wanted = RECOVERED * ratio(good, all);
         let after = series.buckets.get(place(until)..).unwrap_or(&[]);
         let recovers =

@@ -100,7 +100,8 @@ fn sharing_is_insensitive(#[case] service: Law) {
 #[test]
 fn sharing_many_slots_is_no_wait() {
     let backends = vec![Backend { discipline: Discipline::Sharing, slots: 64, ..Backend::new("a") }];
-    let outcome = run(&Model { service: Law::fixed(777), ..queue(Algorithm::Random, backends, 0.1, 20_000.0) });
+    let outcome =
+        run(&Model { service: Law::fixed(777), ..queue(Algorithm::Random, backends, 0.1, 20_000.0) });
     assert_eq!((outcome.latency.max(), outcome.latency.sum()), (777, 777 * u128::from(outcome.requests)));
 }
 
@@ -151,7 +152,20 @@ fn closed_loop() {
     });
     let throughput = outcome.requests as f64 / (outcome.window as f64 / UNIT);
     assert_near("users", throughput * (mean(&outcome) + 10.0), 40.0, 0.01);
-    assert!(outcome.utilisation(0) > 0.99, "40 users with 2 + 10 of time each overload two servers");
+    assert!(outcome.utilisation(0) > 0.97, "40 users with 2 + 10 of time each overload two servers");
+}
+
+/// Users that do not think, and are refused at once, do not stop the time.
+#[test]
+fn refused_users_come_back_later() {
+    let mut model = Model {
+        arrivals: Arrivals::Closed { users: 3, think: Law::fixed(0) },
+        duration: Duration::from_secs(1),
+        ..Model::new(vec![Backend { weight: 0, ..Backend::new("a") }])
+    };
+    model.pool.retry.tries = 1;
+    let outcome = run(&model);
+    assert_eq!((outcome.requests, outcome.error_share()), (3000, 1.0));
 }
 
 /// A backend at half speed serves half as fast; the network's delay is paid twice.
@@ -256,6 +270,9 @@ fn a_drained_backend_gets_nothing() {
     assert_eq!(outcome.requests, outcome.answered());
     let (from, until) = (2 * 1_000_000_000 / outcome.series.width, 4 * 1_000_000_000 / outcome.series.width);
     for (place, bucket) in (0..).zip(&outcome.series.buckets) {
+        if place == from || place == until {
+            continue; // partly drained
+        }
         assert_eq!(bucket.tries[0] == 0, (from..until).contains(&place), "{place}: {:?}", bucket.tries);
     }
 }
@@ -330,7 +347,8 @@ fn impatient_clients() {
 
 #[test]
 fn equal_seeds_give_equal_outcomes() {
-    let model = struck(Trouble::Pauses { every: Duration::from_millis(100), length: Duration::from_millis(20) });
+    let model =
+        struck(Trouble::Pauses { every: Duration::from_millis(100), length: Duration::from_millis(20) });
     let model = Model { balancers: 3, ..model };
     assert_eq!(model.run(5).unwrap(), model.run(5).unwrap());
     assert_ne!(model.run(5).unwrap().latency, model.run(6).unwrap().latency);
@@ -369,7 +387,11 @@ fn random_model(prng: &mut Prng) -> Model {
     pool.timeouts.connect = Duration::from_millis(50);
     pool.timeouts.response_head = Duration::from_millis(20 + prng.below(2000));
     pool.retry.on_status = if flip(prng) { vec![500] } else { Vec::new() };
-    pool.slow_start = millis(prng, 300);
+    pool.slow_start.window = millis(prng, 300);
+    if flip(prng) {
+        pool.max_in_flight = 1 + prng.below(4) as u32;
+        pool.queue = config::Queue { length: prng.below(50) as u32, timeout: millis(prng, 500) };
+    }
     pool.health_check = flip(prng).then(|| config::HealthCheck {
         interval: Duration::from_millis(50),
         timeout: Duration::from_millis(20),
@@ -398,7 +420,9 @@ fn random_model(prng: &mut Prng) -> Model {
             0 => Trouble::Slow { factor: 7.0 },
             1 => Trouble::ColdStart { factor: 5.0 },
             2 => Trouble::Fail { share: 0.4, status: 500, after: None, seen_by_checks: flip(prng) },
-            3 => Trouble::Fail { share: 1.0, status: 503, after: Some(short / 60), seen_by_checks: flip(prng) },
+            3 => {
+                Trouble::Fail { share: 1.0, status: 503, after: Some(short / 60), seen_by_checks: flip(prng) }
+            }
             4 => Trouble::Hang,
             5 => Trouble::Pause,
             6 => Trouble::Pauses { every: short, length: short / 4 },
@@ -428,7 +452,9 @@ fn random_model(prng: &mut Prng) -> Model {
         idempotent: flip(prng),
         balancers: 1 + prng.below(3) as u32,
         arrivals,
-        service: [Law::exponential(5e6), Law::pareto(5e6, 2.5), Law::fixed(5_000_000)][prng.below(3) as usize].clone(),
+        service: [Law::exponential(5e6), Law::pareto(5e6, 2.5), Law::fixed(5_000_000)]
+            [prng.below(3) as usize]
+            .clone(),
         client,
         faults,
         duration: Duration::from_secs(2),

@@ -4,4 +4,6 @@ mod backend;
 mod check;
 mod demo;
 mod help;
+mod probe;
 mod run;
+mod simulate;

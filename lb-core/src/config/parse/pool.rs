@@ -1,20 +1,17 @@
 //! `[pool.NAME]` and what stands in it.
 
+mod algorithm;
+
 use alloc::format;
 
+use super::resilience;
 use crate::config::{
-    AdminState, Algorithm, Backend, HealthCheck, InitialHealth, Outlier, Pool, PoolLimits, PoolTimeouts,
-    Retry, StatusRange, bounds,
-    read::{Node, Placeholder},
+    AdminState, Backend, HealthCheck, InitialHealth, Outlier, Pool, PoolLimits, PoolTimeouts, StatusRange,
+    bounds,
+    read::{Node, Placeholder, Table},
     values,
 };
 
-const ALGORITHMS: [(&str, Algorithm); 4] = [
-    ("random", Algorithm::Random),
-    ("round_robin", Algorithm::RoundRobin),
-    ("least_request", Algorithm::LeastRequest),
-    ("p2c", Algorithm::P2c),
-];
 const STATES: [(&str, AdminState); 3] =
     [("ready", AdminState::Ready), ("drain", AdminState::Drain), ("maint", AdminState::Maint)];
 const INITIAL: [(&str, InitialHealth); 2] = [("up", InitialHealth::Up), ("down", InitialHealth::Down)];
@@ -25,19 +22,32 @@ pub(super) fn pool(name: &str, node: &Node<'_>) -> Pool {
     let Some(mut table) = node.table(&format!("a section that begins with [pool.{name}]")) else {
         return pool;
     };
-    table.set("algorithm", &mut pool.algorithm, |node| node.word(&ALGORITHMS));
     if let Some(node) = table.required("backends", BACKENDS) {
         pool.backends = node.list(BACKENDS, backend).unwrap_or_default();
     }
+    settings(&mut table, &mut pool);
+    table.finish();
+    pool
+}
+
+/// Reads all keys but `backends`.
+pub(in crate::config) fn settings(table: &mut Table<'_>, pool: &mut Pool) {
+    algorithm::read(table, pool);
     table.set("timeouts", &mut pool.timeouts, timeouts);
     table.set("limits", &mut pool.limits, limits);
     table.set("health_check", &mut pool.health_check, |node| Some(Some(health_check(node)?)));
     table.set("outlier", &mut pool.outlier, outlier);
-    table.set("retry", &mut pool.retry, retry);
-    table.set("slow_start", &mut pool.slow_start, |node| node.duration(&bounds::DELAY));
+    table.set("retry", &mut pool.retry, resilience::retry);
+    table.set("slow_start", &mut pool.slow_start, resilience::slow_start);
+    table.set("max_in_flight", &mut pool.max_in_flight, |node| node.integer(&bounds::COUNT_OR_NONE));
+    table.set("queue", &mut pool.queue, resilience::queue);
+    table.set("overprovisioning_percent", &mut pool.overprovisioning_percent, |node| {
+        node.integer(&bounds::OVERPROVISIONING)
+    });
+    table.set("panic_percent", &mut pool.panic_percent, |node| node.integer(&bounds::PERCENT));
+    table.set("concurrency", &mut pool.concurrency, |node| Some(Some(resilience::concurrency(node)?)));
+    table.set("sticky", &mut pool.sticky, |node| Some(Some(resilience::sticky(node)?)));
     table.set("resolve_interval", &mut pool.resolve_interval, |node| node.duration(&bounds::INTERVAL));
-    table.finish();
-    pool
 }
 
 fn backend(node: &Node<'_>) -> Option<Backend> {
@@ -52,6 +62,10 @@ fn backend(node: &Node<'_>) -> Option<Backend> {
     let mut backend = address.map_or_else(Backend::placeholder, |address| Backend::at(address, written));
     table.set("name", &mut backend.name, |node| node.string("a name"));
     table.set("weight", &mut backend.weight, |node| node.integer(&bounds::WEIGHT));
+    table.set("priority", &mut backend.priority, |node| node.integer(&bounds::PRIORITY));
+    table.set("max_in_flight", &mut backend.max_in_flight, |node| {
+        node.integer(&bounds::COUNT_OR_NONE).map(Some)
+    });
     table.set("state", &mut backend.state, |node| node.word(&STATES));
     table.finish();
     Some(backend)
@@ -111,20 +125,11 @@ fn outlier(node: &Node<'_>) -> Option<Outlier> {
     table.set("base_ejection", &mut outlier.base_ejection, |node| node.duration(&bounds::TIMEOUT));
     table.set("max_ejection", &mut outlier.max_ejection, |node| node.duration(&bounds::TIMEOUT));
     table.set("max_ejected_percent", &mut outlier.max_ejected_percent, |node| node.integer(&bounds::PERCENT));
+    table.set("interval", &mut outlier.interval, |node| node.duration(&bounds::INTERVAL));
+    table.set("min_requests", &mut outlier.min_requests, |node| node.integer(&bounds::COUNT));
+    table.set("min_backends", &mut outlier.min_backends, |node| node.integer(&bounds::COUNT));
+    table.set("success_rate", &mut outlier.success_rate, |node| Some(Some(resilience::success_rate(node)?)));
+    table.set("robust", &mut outlier.robust, |node| Some(Some(resilience::robust(node)?)));
     table.finish();
     Some(outlier)
-}
-
-fn retry(node: &Node<'_>) -> Option<Retry> {
-    let mut table = node.table("a table: [pool.NAME.retry]")?;
-    let mut retry = Retry::default();
-    table.set("tries", &mut retry.tries, |node| node.integer(&bounds::TRIES));
-    table.set("budget_percent", &mut retry.budget_percent, |node| node.integer(&bounds::PERCENT));
-    table.set("budget_floor", &mut retry.budget_floor, |node| node.integer(&bounds::COUNT_OR_NONE));
-    table.set("on_status", &mut retry.on_status, |node| {
-        let status = |item: &Node<'_>| item.integer(&bounds::SERVER_ERROR);
-        node.list("an array of statuses, such as [502, 503]", status)
-    });
-    table.finish();
-    Some(retry)
 }

@@ -1,5 +1,7 @@
 //! Valid configurations, and how a person would write them.
 
+mod resilience;
+
 use alloc::{
     collections::BTreeMap,
     format,
@@ -16,10 +18,11 @@ use proptest::{
     sample::select,
 };
 
+use self::resilience::{resilience, resilience_keys};
 use crate::config::{
-    AdminState, Algorithm, Backend, BackendAddress, Config, Firewall, HeaderEdits, HealthCheck,
-    InitialHealth, Listener, LogFormat, Match, Outlier, PathMatch, Pool, RateLimit, RateLimitKey,
-    RequestEdits, Retry, Route, StatusRange,
+    AdminState, Algorithm, Backend, BackendAddress, Config, Firewall, HashKey, HeaderEdits, HealthCheck,
+    InitialHealth, Listener, LogFormat, Maglev, Match, Outlier, P2c, PathMatch, PeakEwma, Pool, Prequal,
+    RateLimit, RateLimitKey, RequestEdits, Retry, RingHash, Route, StatusRange,
     values::{duration_text, size_text},
 };
 
@@ -141,13 +144,14 @@ prop_compose! {
 
 prop_compose! {
     fn backend()(
-        ip: [u8; 4], port in 1..=u16::MAX, host in option::of("[a-z][a-z0-9_]{0,8}x(\\.[a-z]{1,5})?"), weight in 0..=1_000_000u32,
+        ip: [u8; 4], port in 1..=u16::MAX, host in option::of("[a-z][a-z0-9_]{0,8}x(\\.[a-z]{1,5})?"), weight in 0..=1_000_000u32, priority in 0..=127u32,
+        max_in_flight in option::of(0..100u32),
         state in select(&[AdminState::Ready, AdminState::Drain, AdminState::Maint][..]), name in option::of("[ -~é]{1,9}"),
     ) -> Backend {
         let ip = BackendAddress::Ip((ip, port).into());
         let address = host.map_or(ip, |host| BackendAddress::Name { host, port });
         let name = name.unwrap_or_else(|| address_text(&address));
-        Backend { weight, state, ..Backend::at(address, name) }
+        Backend { weight, priority, max_in_flight, state, ..Backend::at(address, name) }
     }
 }
 
@@ -165,10 +169,10 @@ prop_compose! {
 
 prop_compose! {
     fn pool()(
-        algorithm in select(&[Algorithm::Random, Algorithm::RoundRobin, Algorithm::LeastRequest, Algorithm::P2c][..]),
+        algorithm in select(&Algorithm::NAMED[..]), options in options(),
         mut backends in vec(backend(), 1..4), health_check in option::of(health_check()), connect in timeout(),
         failures in 0..9u32, base in timeout(), more in timeout(), tries in 1..=16u32, on_status in vec(500..=599u16, 0..3),
-        slow_start in timeout(),
+        resilience in resilience(),
     ) -> Pool {
         for index in (1..backends.len()).rev() {
             let (before, rest) = backends.split_at(index);
@@ -176,11 +180,50 @@ prop_compose! {
                 backends.remove(index);
             }
         }
-        let outlier = Outlier { consecutive_failures: failures, base_ejection: base, max_ejection: base + more, ..Outlier::default() };
-        let retry = Retry { tries, on_status, ..Retry::default() };
-        let mut pool = Pool { algorithm, backends, health_check, outlier, retry, slow_start, ..Pool::default() };
+        let outlier = Outlier { consecutive_failures: failures, base_ejection: base, max_ejection: base + more, ..resilience.outlier };
+        let retry = Retry { tries, on_status, ..resilience.retry };
+        let mut pool = Pool { backends, health_check, outlier, retry, ..resilience };
         pool.timeouts.connect = connect;
+        choose(&mut pool, algorithm.1, options);
         pool
+    }
+}
+
+prop_compose! {
+    /// A pool of which only the options of algorithms mean something.
+    fn options()(
+        key in 0..5usize, name in "[a-z]{1,9}", choices in 1..=16u32, decay in timeout(), error_latency in timeout(),
+        probe_percent in 1..=1000u32, answers in 2..=64u32, points in 1..999u32, table_size in select(&[2, 65_537, 5_000_011][..]), balance_factor in option::of(101..=10_000u32),
+    ) -> Pool {
+        let decay = decay + Duration::from_millis(10);
+        let hash = [HashKey::Client, HashKey::Path, HashKey::Header(name.clone()), HashKey::Cookie(name.clone()), HashKey::Query(name)];
+        Pool {
+            hash: hash[key].clone(),
+            p2c: P2c { choices },
+            peak_ewma: PeakEwma { choices, decay, error_latency, reprobe: decay },
+            ring_hash: RingHash { points, balance_factor },
+            maglev: Maglev { table_size, balance_factor },
+            prequal: Prequal { probe_percent, answers, age: decay, ..Prequal::default() },
+            ..Pool::default()
+        }
+    }
+}
+
+/// A file has options of the algorithm that is used, and of no other.
+fn choose(pool: &mut Pool, algorithm: Algorithm, options: Pool) {
+    pool.algorithm = algorithm;
+    if algorithm.hashes() {
+        pool.hash = options.hash;
+    }
+    match algorithm {
+        Algorithm::P2c => pool.p2c = options.p2c,
+        Algorithm::PeakEwma => pool.peak_ewma = options.peak_ewma,
+        Algorithm::RingHash => pool.ring_hash = options.ring_hash,
+        Algorithm::Prequal => pool.prequal = options.prequal,
+        Algorithm::Maglev if options.maglev.table_size as usize >= pool.backends.len() => {
+            pool.maglev = options.maglev;
+        }
+        _ => {}
     }
 }
 
@@ -338,7 +381,15 @@ fn backend_text(backend: &Backend) -> String {
         return address;
     }
     let (weight, state) = (backend.weight.to_string(), word(backend.state));
-    inline([("address", address), ("name", text(&backend.name)), ("weight", weight), ("state", state)])
+    let max = backend.max_in_flight.map(|max| ("max_in_flight", max.to_string()));
+    let keys = [
+        ("address", address),
+        ("name", text(&backend.name)),
+        ("weight", weight),
+        ("priority", backend.priority.to_string()),
+        ("state", state),
+    ];
+    inline(keys.into_iter().chain(max))
 }
 
 fn pool_text(name: &str, pool: &Pool) -> String {
@@ -351,9 +402,10 @@ fn pool_text(name: &str, pool: &Pool) -> String {
         ("outlier.max_ejection", time(pool.outlier.max_ejection)),
         ("retry.tries", pool.retry.tries.to_string()),
         ("retry.on_status", array(&pool.retry.on_status, ToString::to_string)),
-        ("slow_start", time(pool.slow_start)),
     ]
     .to_vec();
+    keys.extend(resilience_keys(pool));
+    keys.extend(options_text(pool));
     if let Some(check) = &pool.health_check {
         let range = |range: &StatusRange| match range.first == range.last {
             true => range.first.to_string(),
@@ -372,6 +424,48 @@ fn pool_text(name: &str, pool: &Pool) -> String {
         keys.extend(check.host.iter().map(|host| ("health_check.host", text(host))));
     }
     section(&format!("[pool.{}]", text(name)), &keys)
+}
+
+fn options_text(pool: &Pool) -> Vec<(&'static str, String)> {
+    let mut keys = Vec::new();
+    let mut balance_factor = None;
+    match pool.algorithm {
+        Algorithm::P2c => keys.push(("p2c.choices", pool.p2c.choices.to_string())),
+        Algorithm::PeakEwma => keys.extend([
+            ("peak_ewma.choices", pool.peak_ewma.choices.to_string()),
+            ("peak_ewma.decay", time(pool.peak_ewma.decay)),
+            ("peak_ewma.error_latency", time(pool.peak_ewma.error_latency)),
+            ("peak_ewma.reprobe", time(pool.peak_ewma.reprobe)),
+        ]),
+        Algorithm::Prequal => keys.extend([
+            ("prequal.probe_percent", pool.prequal.probe_percent.to_string()),
+            ("prequal.answers", pool.prequal.answers.to_string()),
+            ("prequal.age", time(pool.prequal.age)),
+        ]),
+        Algorithm::RingHash => {
+            keys.push(("ring_hash.points", pool.ring_hash.points.to_string()));
+            balance_factor =
+                pool.ring_hash.balance_factor.map(|percent| ("ring_hash.balance_factor", percent));
+        }
+        Algorithm::Maglev => {
+            keys.push(("maglev.table_size", pool.maglev.table_size.to_string()));
+            balance_factor = pool.maglev.balance_factor.map(|percent| ("maglev.balance_factor", percent));
+        }
+        _ => {}
+    }
+    keys.extend(balance_factor.map(|(key, percent)| (key, percent.to_string())));
+    if pool.algorithm.hashes() {
+        let (by, name) = match &pool.hash {
+            HashKey::Client => ("client", None),
+            HashKey::Path => ("path", None),
+            HashKey::Header(name) => ("header", Some(name)),
+            HashKey::Cookie(name) => ("cookie", Some(name)),
+            HashKey::Query(name) => ("query", Some(name)),
+        };
+        keys.push(("hash.by", text(by)));
+        keys.extend(name.map(|name| ("hash.name", text(name))));
+    }
+    keys
 }
 
 fn firewall_text(firewall: &Firewall) -> String {
