@@ -455,7 +455,7 @@ impl Front {
             return;
         }
         match self.wait.get() {
-            Wait::Begin if now < self.begin_by() => {} // it is time to park
+            Wait::Begin if now < self.begin_by() => self.put_off_parking(),
             Wait::Begin => self.closing.set(true),
             Wait::Head => self.refuse(Reason::RequestHeadTimeout, "the head did not arrive in time"),
             Wait::Flight => {

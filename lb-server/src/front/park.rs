@@ -70,14 +70,20 @@ pub(super) fn awake(front: &Rc<Front>) -> Pin<Box<http1::Connection<FrontIo, imp
 }
 
 impl Front {
-    /// When the connection may be parked, if nothing happens until then.
+    /// When to park the connection, or to see whether it may be, if no request comes until then.
     pub(super) fn park_at(&self) -> Option<Instant> {
-        let awake_since = self.awake_since.get()?;
-        self.is_at_rest().then(|| awake_since.max(self.since.get()) + PARK_AFTER)
+        Some(self.awake_since.get()?.max(self.since.get()) + PARK_AFTER)
     }
 
     pub(super) fn may_park(&self) -> bool {
-        self.park_at().is_some_and(|at| at <= self.worker.now())
+        self.park_at().is_some_and(|at| at <= self.worker.now()) && self.is_at_rest()
+    }
+
+    /// It is time to park. Where that may not be, it is tried again later.
+    pub(super) fn put_off_parking(&self) {
+        if !self.is_at_rest() {
+            self.awake_since.set(Some(self.worker.now()));
+        }
     }
 
     /// Whether hyper holds nothing that another one could not begin without: all that was read has been
