@@ -2,6 +2,7 @@
 //! connection that hyper leaves open: slow heads, idle and half-closed clients, refusals, draining.
 
 mod io;
+mod past;
 
 use std::{
     cell::{Cell, OnceCell, RefCell},
@@ -24,7 +25,8 @@ use tokio::{
     net::TcpStream,
 };
 
-use self::io::FrontIo;
+pub(crate) use self::past::{PAST_BYTES_MIN, Piece};
+use self::{io::FrontIo, past::Past};
 use crate::{
     access_log::Record,
     framing::{Position, ScanLimits, Scanner},
@@ -74,6 +76,10 @@ pub(crate) struct Front {
     flushed: Cell<bool>,
     /// Bytes written past hyper, between two of its messages.
     injected: RefCell<Vec<u8>>,
+    /// What of the answer goes to the client past hyper.
+    past: RefCell<Past>,
+    /// Bytes behind the request in flight, read while the client was watched: hyper's next.
+    early: RefCell<Vec<u8>>,
     blocked_since: Cell<Option<Instant>>,
     /// The client will send nothing more.
     eof: Cell<bool>,
@@ -139,6 +145,8 @@ pub(crate) async fn serve(
         answered: Cell::new(false),
         flushed: Cell::new(true),
         injected: RefCell::new(Vec::new()),
+        past: RefCell::default(),
+        early: RefCell::default(),
         blocked_since: Cell::new(None),
         eof: Cell::new(false),
         left: Cell::new(false),
@@ -158,8 +166,9 @@ pub(crate) async fn serve(
     let mut builder = http1::Builder::new();
     // Not `pipeline_flush`: it holds answers back, without bound, while the client's next request is at
     // hand or the client does not read, and drops them when the connection ends. One buffer for head and
-    // body it may be.
-    builder.writev(false).header_read_timeout(None);
+    // body it may be: what is large goes past it. `half_close` lets hyper not read during an answer, for
+    // which it would get itself a new buffer of 8 KiB each time; `watch` does that for it. Dates are ours.
+    builder.writev(false).half_close(true).auto_date_header(false).header_read_timeout(None);
     if limits_differ_from_hypers(&front) {
         // One more than the scanner lets through, so that the scanner is who refuses.
         builder.max_headers(front.listener.config.limits.headers as usize + 1);
@@ -179,11 +188,18 @@ pub(crate) async fn serve(
                 return Poll::Ready(Ok(()));
             }
             let mut polled = connection.as_mut().poll(cx);
+            while polled.is_pending() && front.sends_past(cx) {
+                polled = connection.as_mut().poll(cx);
+            }
             if polled.is_pending() && front.draining.get() && !drain_begun && !front.is_unseen() {
                 // Only after a poll, so that a request that has arrived is still seen and served.
                 drain_begun = true;
                 connection.as_mut().graceful_shutdown();
                 polled = connection.as_mut().poll(cx);
+            }
+            if polled.is_pending() && front.watch(cx).is_err() {
+                front.left.set(true);
+                return Poll::Ready(Ok(()));
             }
             front.arm();
             polled
@@ -221,9 +237,65 @@ impl Front {
         }
     }
 
+    /// The same for bytes that were read early, as many as fit; none if there are none.
+    fn scan_early(&self, cursor: &mut hyper::rt::ReadBufCursor<'_>) -> Option<usize> {
+        let mut early = self.early.borrow_mut();
+        let count = early.len().min(cursor.remaining());
+        if count == 0 {
+            return None;
+        }
+        let deliverable = self.scan(&early[..count]);
+        cursor.put_slice(&early[..deliverable]);
+        early.drain(..count);
+        Some(deliverable)
+    }
+
+    /// Looks whether the client is still there while its request is in flight and hyper does not read.
+    fn watch(&self, cx: &mut Context<'_>) -> Result<()> {
+        let mut early = self.early.borrow_mut();
+        let is_watched = self.in_flight.get() && !self.eof.get() && early.is_empty();
+        if !is_watched || self.position() != Position::Between {
+            return Ok(());
+        }
+        let mut memory = [MaybeUninit::uninit(); 64];
+        let mut buffer = ReadBuf::uninit(&mut memory);
+        match Pin::new(&mut *self.stream.borrow_mut()).poll_read(cx, &mut buffer) {
+            Poll::Ready(read) => {
+                read?;
+                if buffer.filled().is_empty() {
+                    self.ended();
+                }
+                early.extend_from_slice(buffer.filled());
+                Ok(())
+            }
+            Poll::Pending => Ok(()),
+        }
+    }
+
     fn wrote(&self) {
         self.flushed.set(false);
         self.blocked_since.set(None);
+    }
+
+    /// Sends what goes past hyper. Ready when all of it that may has left.
+    fn poll_past(&self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        let mut past = self.past.borrow_mut();
+        if past.is_sent() {
+            return Poll::Ready(Ok(()));
+        }
+        let sent = past.poll_send(cx, &mut *self.stream.borrow_mut());
+        if sent.is_pending() {
+            self.write_blocked();
+        } else {
+            self.wrote();
+        }
+        sent
+    }
+
+    /// Sends what went past hyper without its knowing. Gives whether hyper has to be asked again: all that
+    /// it waited for has left, or cannot any more.
+    fn sends_past(&self, cx: &mut Context<'_>) -> bool {
+        !self.past.borrow().is_sent() && self.poll_past(cx).is_ready()
     }
 
     /// hyper has written all that it was given.
@@ -296,6 +368,22 @@ impl Front {
     /// hyper is about to get the head of the answer.
     pub(crate) fn answers(&self) {
         self.answered.set(true);
+    }
+
+    /// The same, and these lines, each with its end, are to go out with it.
+    pub(crate) fn answers_with(&self, fields: Vec<u8>) {
+        self.answers();
+        self.past.borrow_mut().put_fields(fields);
+    }
+
+    /// Whether a piece of a body may be sent past hyper. If not, hyper asks for it once it may.
+    pub(crate) fn takes_piece(&self) -> bool {
+        self.past.borrow().has_room()
+    }
+
+    /// Sends a piece of a body past hyper, behind the head of the answer.
+    pub(crate) fn send_past(&self, piece: bytes::Bytes) {
+        self.past.borrow_mut().put_piece(piece);
     }
 
     /// The answer is with hyper, whole; or there will be none.
