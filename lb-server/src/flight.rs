@@ -75,7 +75,8 @@ impl Flight {
     pub(crate) fn begin(front: Rc<Front>, parts: request::Parts) -> Box<Self> {
         let headers = &parts.headers;
         let (mut closes, mut connection_names_fields) = (false, false);
-        for said in headers.get_all(header::CONNECTION).iter().map(HeaderValue::as_bytes) {
+        let connection = headers.get(header::CONNECTION).map(|_| headers.get_all(header::CONNECTION));
+        for said in connection.iter().flatten().map(HeaderValue::as_bytes) {
             let says_close = said.eq_ignore_ascii_case(b"close");
             closes |= says_close;
             connection_names_fields |= !says_close && !said.eq_ignore_ascii_case(b"keep-alive");
@@ -147,7 +148,11 @@ impl Flight {
     }
 
     /// The backend's response, on its way to the client.
-    pub(crate) fn relay(mut self: Box<Self>, head: Head, stream: ResponseStream) -> Response<ResponseBody> {
+    pub(crate) fn relay(
+        mut self: Box<Self>,
+        head: Head,
+        stream: Box<ResponseStream>,
+    ) -> Response<ResponseBody> {
         let Head { status, mut fields, trailer, .. } = head;
         self.status = status.as_u16();
         self.reason = None;

@@ -172,6 +172,18 @@ pub(crate) fn accepts_trailers(te: &HeaderValue) -> bool {
     })
 }
 
+/// Each byte in two digits.
+static HEXADECIMAL: [[u8; 2]; 256] = {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut pairs = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        pairs[byte] = [DIGITS[byte >> 4], DIGITS[byte & 15]];
+        byte += 1;
+    }
+    pairs
+};
+
 /// Identifies a request in logs, here and behind.
 #[derive(Clone, Debug)]
 pub(crate) enum RequestId {
@@ -183,9 +195,12 @@ pub(crate) enum RequestId {
 
 impl RequestId {
     pub(crate) fn new(high: u64, low: u64) -> Self {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let bits = u128::from(high) << 64 | u128::from(low);
-        Self::Own(std::array::from_fn(|place| DIGITS[(bits >> (124 - 4 * place)) as usize & 15]))
+        let bits = (u128::from(high) << 64 | u128::from(low)).to_be_bytes();
+        let mut digits = [0; 32];
+        for (pair, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(bits) {
+            *pair = HEXADECIMAL[usize::from(byte)];
+        }
+        Self::Own(digits)
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8] {

@@ -2,7 +2,10 @@
 
 use http::StatusCode;
 
-use crate::{flight::Flight, upstream::{Head, write_field}};
+use crate::{
+    flight::Flight,
+    upstream::{Head, write_field},
+};
 
 /// Does what an interim response says: 100 lets the request's body go on, which makes hyper tell the
 /// client so; others are passed on.

@@ -67,7 +67,7 @@ impl fmt::Display for ClientGone {
 
 impl std::error::Error for ClientGone {}
 
-async fn journey(flight: &mut Flight, body: Incoming) -> Result<(Head, ResponseStream), Refused> {
+async fn journey(flight: &mut Flight, body: Incoming) -> Result<(Head, Box<ResponseStream>), Refused> {
     let (route, mut outgoing) = judge(flight, &body)?;
     if !body.is_end_stream() {
         let headers = &flight.parts.headers;
@@ -119,7 +119,9 @@ fn judge(flight: &mut Flight, body: &Incoming) -> Result<(RouteId, Outgoing), Re
         client: flight.client,
     };
     let (route, outgoing) = match snapshot.plan.decide(&view) {
-        Decision::Forward { route, path } => (route, prepare(parts, authority, snapshot.plan.route(route), path)?),
+        Decision::Forward { route, path } => {
+            (route, prepare(parts, authority, snapshot.plan.route(route), path)?)
+        }
         Decision::Refuse { reason, route } => {
             flight.route = route;
             let detail = match reason {
@@ -198,7 +200,7 @@ async fn try_once(
     flight: &Flight,
     outgoing: &Outgoing,
     attempt: &Attempt,
-) -> Result<(Head, ResponseStream, Sent), Failed> {
+) -> Result<(Head, Box<ResponseStream>, Sent), Failed> {
     let connection = connect(flight, attempt).await?;
     let own_host = match outgoing.host {
         Host::OfBackend => {

@@ -30,15 +30,16 @@ pub(crate) struct ResponseBody {
 
 enum Source {
     Own(Bytes),
-    Backend(ResponseStream),
+    Backend(Box<ResponseStream>),
 }
 
 impl ResponseBody {
     pub(crate) fn own(flight: Box<Flight>, bytes: Bytes) -> Self {
-        Self { flight: Some(flight), source: Source::Own(bytes), goes_past: false, waiting: false }.end_if_empty()
+        Self { flight: Some(flight), source: Source::Own(bytes), goes_past: false, waiting: false }
+            .end_if_empty()
     }
 
-    pub(crate) fn backend(flight: Box<Flight>, stream: ResponseStream) -> Self {
+    pub(crate) fn backend(flight: Box<Flight>, stream: Box<ResponseStream>) -> Self {
         let goes_past = stream.size_hint().exact().is_some_and(|bytes| bytes >= PAST_BYTES_MIN);
         Self { flight: Some(flight), source: Source::Backend(stream), goes_past, waiting: false }
             .end_if_empty()

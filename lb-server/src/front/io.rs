@@ -54,7 +54,11 @@ impl Read for FrontIo {
         }
         let front = &*self.0;
         if let Some(deliverable) = front.scan_early(&mut cursor) {
-            return if deliverable > 0 { Poll::Ready(Ok(())) } else { self.settled().unwrap_or(Poll::Ready(Ok(()))) };
+            return if deliverable > 0 {
+                Poll::Ready(Ok(()))
+            } else {
+                self.settled().unwrap_or(Poll::Ready(Ok(())))
+            };
         }
         let deliverable = {
             // SAFETY: the memory is only handed on as uninitialised, to a reader that initialises what

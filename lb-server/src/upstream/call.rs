@@ -30,8 +30,10 @@ use crate::request_body::RequestBody;
 const READ_BYTES_MIN: usize = 1 << 10;
 /// Room for a head and a small body.
 const HEAD_READ_BYTES: usize = 8 << 10;
-/// Room for each read of a large body.
-const BODY_READ_BYTES_MAX: usize = 64 << 10;
+/// Room for the first reads of a large body.
+const BODY_READ_BYTES: usize = 64 << 10;
+/// Most room for a read of a body whose reads fill what they get.
+const BODY_READ_BYTES_MAX: usize = 128 << 10;
 /// More than a response's body may come in one read with its head.
 const HEAD_ROOM_BYTES: usize = 1 << 10;
 
@@ -75,7 +77,7 @@ impl Connection {
             reused: self.reused,
             read: self.read,
             buffer: self.buffer,
-            room: HEAD_READ_BYTES.max(self.last_bytes.saturating_add(HEAD_ROOM_BYTES)).min(BODY_READ_BYTES_MAX),
+            room: self.last_bytes.saturating_add(HEAD_ROOM_BYTES).clamp(HEAD_READ_BYTES, BODY_READ_BYTES_MAX),
             heads: Heads::default(),
             sending: Sending::new(self.write, self.out, body, framing),
             cannot_send: false,
@@ -136,7 +138,9 @@ impl<B: Upload> Call<B> {
     }
 
     /// Goes on to the body that `head` announced.
-    pub(crate) fn into_body(self, head: &Head) -> ResponseStream {
+    ///
+    /// It comes in a box, since it goes through many hands.
+    pub(crate) fn into_body(self, head: &Head) -> Box<ResponseStream> {
         let upload = if self.sending.is_done() {
             Uploaded::Whole(self.sending.into_sent())
         } else if self.cannot_send {
@@ -144,16 +148,17 @@ impl<B: Upload> Call<B> {
         } else {
             Uploaded::Goes(Detached(self.sending.detach()))
         };
-        ResponseStream {
+        Box::new(ResponseStream {
             addr: self.addr,
             read: self.read,
             buffer: self.buffer,
             decoder: head.body,
             bytes: 0,
+            room: self.room.max(BODY_READ_BYTES),
             keep_alive: head.keep_alive,
             has_large_buffer: self.room > KEPT_BUFFER_BYTES_MAX,
             upload,
-        }
+        })
     }
 }
 
@@ -181,6 +186,8 @@ pub(crate) struct ResponseStream {
     decoder: BodyDecoder,
     /// Bytes of the body so far.
     bytes: usize,
+    /// Room for each read, where so much is expected.
+    room: usize,
     keep_alive: bool,
     /// The buffer is part of a larger one than a connection without a request should keep.
     has_large_buffer: bool,
@@ -267,14 +274,14 @@ impl ResponseStream {
     }
 
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let room = match self.decoder.expected() {
-            Some(bytes) => {
-                usize::try_from(bytes).unwrap_or(usize::MAX).clamp(HEAD_READ_BYTES, BODY_READ_BYTES_MAX)
-            }
-            None => BODY_READ_BYTES_MAX / 4,
-        };
+        let expected = self.decoder.expected().and_then(|bytes| usize::try_from(bytes).ok());
+        let room = self.room.min(expected.unwrap_or(BODY_READ_BYTES / 4).max(HEAD_READ_BYTES));
         self.has_large_buffer |= room > KEPT_BUFFER_BYTES_MAX;
-        poll_fill(&mut self.read, &mut self.buffer, room, cx)
+        let read = ready!(poll_fill(&mut self.read, &mut self.buffer, room, cx))?;
+        if read >= self.room {
+            self.room = (2 * self.room).min(BODY_READ_BYTES_MAX);
+        }
+        Poll::Ready(Ok(read))
     }
 }
 

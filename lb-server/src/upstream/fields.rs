@@ -125,7 +125,8 @@ mod tests {
             set: vec![("x-set".into(), "new".into())],
             append: vec![("x-more".into(), "2".into())],
         });
-        let mut fields = lines("X-GONE: 1\r\nServer:a \r\nDate: now\r\nX-Set: old\r\nx-more: 1\r\nX-Set:\r\n");
+        let mut fields =
+            lines("X-GONE: 1\r\nServer:a \r\nDate: now\r\nX-Set: old\r\nx-more: 1\r\nX-Set:\r\n");
         assert!(fields.has_date());
         fields.apply(&edits);
         assert_eq!(fields.as_bytes(), b"Server:a \r\nx-more: 1\r\nx-set: new\r\nx-more: 2\r\n");

@@ -21,8 +21,8 @@ use super::Connection;
 /// How often a worker looks through its unused connections.
 pub(crate) const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A larger buffer is given back while its connection is unused.
-pub(super) const KEPT_BUFFER_BYTES_MAX: usize = 16 << 10;
+/// A larger buffer is given back as soon as its connection is unused; a smaller one at the next sweep.
+pub(super) const KEPT_BUFFER_BYTES_MAX: usize = 24 << 10;
 
 /// A worker's unused connections.
 #[derive(Default)]
@@ -76,10 +76,14 @@ impl IdleConnections {
         idle.push(Idle { connection, until });
     }
 
-    /// Drops what was unused for too long or was closed by its backend.
+    /// Drops what was unused for too long or was closed by its backend, and the memory of the others.
     pub(crate) fn sweep(&self, now: Instant) {
         self.by_address.borrow_mut().retain(|_, idle| {
             idle.retain(|idle| idle.until > now && !idle.connection.seems_closed());
+            for idle in &mut *idle {
+                idle.connection.buffer = BytesMut::new();
+                idle.connection.out = Vec::new();
+            }
             idle.shrink_to(idle.len() * 2);
             !idle.is_empty()
         });

@@ -137,7 +137,8 @@ fn values_are_trimmed_and_may_be_empty_or_odd() {
 
 #[test]
 fn fields_go_on_as_they_came() {
-    let head = take("HTTP/1.1 200 OK\r\nServer:a \r\nKeep-Alive: 5\r\ncontent-TYPE: \tb\r\nDATE: c\r\nA:\r\n\r\n");
+    let head =
+        take("HTTP/1.1 200 OK\r\nServer:a \r\nKeep-Alive: 5\r\ncontent-TYPE: \tb\r\nDATE: c\r\nA:\r\n\r\n");
     assert_eq!(head.fields.as_bytes(), b"Server:a \r\ncontent-TYPE: \tb\r\nDATE: c\r\nA:\r\n");
     assert!(head.fields.has_date());
     let named = take("HTTP/1.1 200 OK\r\nDate: a\r\nX-A: b\r\nConnection: date, x-a\r\nB: c\r\n\r\n");
@@ -272,7 +273,10 @@ fn a_head_has_a_largest_size_and_a_largest_count_of_fields() {
     assert_eq!(refusal(&of_size(HEAD_BYTES_MAX + 1)), HEAD_TOO_LONG);
     let of_fields =
         |count: usize| format!("HTTP/1.1 200 OK\r\n{}\r\n", "x: y\r\n".repeat(count)).into_bytes();
-    assert_eq!(take_from(&of_fields(128), false).expect("fits").expect("complete").fields.to_map().len(), 128);
+    assert_eq!(
+        take_from(&of_fields(128), false).expect("fits").expect("complete").fields.to_map().len(),
+        128
+    );
     assert_eq!(refusal(&of_fields(129)), TOO_MANY_FIELDS);
 }
 
