@@ -1,19 +1,41 @@
 //! Selection: which of the eligible endpoints takes the next request.
 //!
-//! A selector sees only endpoints that may be picked, in a dense list that is rebuilt when it changes.
-//! `skip` names those that were tried already by the same request; the caller makes sure that it never
-//! names all of them. Everything is integer arithmetic, so equal seeds give equal picks everywhere.
+//! A [`Picker`] holds the eligible endpoints in a dense list, and the [`Selector`] that ranks them. What
+//! a selector learns comes through five calls: [`Picker::rebuild`] when the eligible or the members
+//! change, [`Picker::pick`], [`Picker::on_load`] when a request began or ended at an endpoint, and
+//! [`Picker::observe`] when one was answered or failed. Each algorithm stands in a file of its own,
+//! with its rule, its cost and its source.
+//!
+//! A selector sees only endpoints that may be picked. Those that the same request was sent to before are
+//! left out; never all of them. Everything is integer arithmetic, so equal seeds give equal picks
+//! everywhere.
 
+mod draw;
+mod fixed;
+mod hashed;
+mod join_idle_queue;
 mod least_request;
+mod maglev;
 mod p2c;
+mod peak_ewma;
+mod period;
 mod random;
+mod rendezvous;
+mod ring;
+mod roster;
 mod round_robin;
 #[cfg(test)]
 mod tests;
 
-use alloc::{vec, vec::Vec};
+use alloc::vec::Vec;
 
-use crate::{config::Algorithm, pool::EndpointId, prng::Prng};
+use self::{roster::Roster, round_robin::Rule};
+use crate::{
+    config::{self, Algorithm},
+    pool::{Ask, EndpointId},
+    prng::Prng,
+    time::Instant,
+};
 
 /// An endpoint that may be picked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,19 +43,120 @@ pub(crate) struct Candidate {
     pub(crate) id: EndpointId,
     /// Effective weight, at least 1 and at most `WEIGHT_MAX * 1000`: below 2^30.
     pub(crate) weight: u32,
+    /// A hash that names it in every process and after every reload.
+    pub(crate) identity: u64,
+}
+
+/// What a request said about its endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sample {
+    /// From the pick to the head of the response, or to whatever there was instead of one.
+    pub(crate) latency_nanos: u64,
+    pub(crate) verdict: Verdict,
+}
+
+/// How a latency is to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It is that of an answer.
+    Answered,
+    /// It is that of a failure, which may have come faster than any answer.
+    Failed,
+    /// The request was given up by then: an answer would have taken longer.
+    CutShort,
+}
+
+/// The eligible endpoints of a pool, and the algorithm that picks among them.
+#[derive(Debug)]
+pub(crate) struct Picker {
+    roster: Roster,
+    selector: Selector,
+}
+
+impl Picker {
+    pub(crate) fn new(config: &config::Pool) -> Self {
+        Self { roster: Roster::default(), selector: Selector::new(config) }
+    }
+
+    /// Those that may be picked.
+    pub(crate) fn eligible(&self) -> &[Candidate] {
+        &self.roster.candidates
+    }
+
+    /// Takes `eligible` as those that may be picked from now on. `members` are all endpoints that belong
+    /// to the pool with a weight, with their full weights, whether they may be picked now or not: what
+    /// tables are made of that must not move when one of them is down for a while. `loads` are requests
+    /// in flight, by slot.
+    pub(crate) fn rebuild(
+        &mut self,
+        eligible: Vec<Candidate>,
+        members: Vec<Candidate>,
+        loads: &[u32],
+        now: Instant,
+    ) {
+        let old = core::mem::replace(&mut self.roster, Roster::new(eligible));
+        let change = Change { old: &old.candidates, eligible: &self.roster.candidates, members, loads, now };
+        self.selector.rebuild(change);
+    }
+
+    /// The endpoint for a request; none only when there is no eligible one.
+    pub(crate) fn pick(
+        &mut self,
+        ask: &Ask<'_>,
+        loads: &[u32],
+        prng: &mut Prng,
+        now: Instant,
+    ) -> Option<EndpointId> {
+        if let [only] = self.eligible() {
+            return Some(only.id);
+        }
+        let skip = self.roster.skip(ask.tried);
+        let view = View { roster: &self.roster, in_flight: loads, skip: skip.indexes(), key: ask.key, now };
+        let index = self.selector.pick(view, prng)?;
+        self.roster.candidates.get(index).map(|candidate| candidate.id)
+    }
+
+    /// A request began or ended at `id`; `loads` are those from now on.
+    pub(crate) fn on_load(&mut self, id: EndpointId, loads: &[u32]) {
+        if let Some(index) = self.roster.index(id) {
+            self.selector.on_load(index, self.roster.candidates[index], loads[id.slot as usize]);
+        }
+    }
+
+    /// A request at `id` was answered, failed or was given up.
+    pub(crate) fn observe(&mut self, id: EndpointId, sample: Sample, now: Instant) {
+        self.selector.observe(id, sample, now);
+    }
+}
+
+/// What a selector is told when the endpoints change.
+struct Change<'a> {
+    /// Who was eligible before.
+    old: &'a [Candidate],
+    eligible: &'a [Candidate],
+    members: Vec<Candidate>,
+    /// Requests in flight, by slot.
+    loads: &'a [u32],
+    now: Instant,
 }
 
 /// What a selector sees.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct View<'a> {
-    pub(crate) candidates: &'a [Candidate],
+    roster: &'a Roster,
     /// Requests in flight, by the slot of an endpoint.
-    pub(crate) in_flight: &'a [u32],
-    /// Endpoints to leave out.
-    pub(crate) skip: &'a [EndpointId],
+    in_flight: &'a [u32],
+    /// Indexes of candidates to leave out, in rising order; never all of them.
+    skip: &'a [u32],
+    key: Option<u64>,
+    now: Instant,
 }
 
-impl View<'_> {
+impl<'a> View<'a> {
+    fn candidates(&self) -> &'a [Candidate] {
+        &self.roster.candidates
+    }
+
     /// Requests at `candidate` if it took this one as well. Counting the candidate makes an idle
     /// endpoint of weight 100 lighter than an idle one of weight 1.
     fn load(&self, candidate: Candidate) -> u64 {
@@ -46,74 +169,92 @@ impl View<'_> {
         (self.load(a) * u64::from(b.weight)).cmp(&(self.load(b) * u64::from(a.weight)))
     }
 
-    fn skips(&self, candidate: Candidate) -> bool {
-        self.skip.contains(&candidate.id)
+    fn skips(&self, index: usize) -> bool {
+        self.skip.iter().any(|&skipped| skipped as usize == index)
     }
 
     /// Index and candidate of those that are not left out.
     fn rest(&self) -> impl Iterator<Item = (usize, Candidate)> {
-        self.candidates.iter().copied().enumerate().filter(|&(_, candidate)| !self.skips(candidate))
+        self.candidates().iter().copied().enumerate().filter(|&(index, _)| !self.skips(index))
     }
 }
 
 /// An algorithm and its state.
 #[derive(Debug)]
-pub(crate) enum Selector {
+enum Selector {
     Random(random::Random),
     RoundRobin(round_robin::RoundRobin),
-    LeastRequest,
-    P2c,
+    LeastRequest(least_request::LeastRequest),
+    P2c { choices: u32 },
+    PeakEwma(peak_ewma::PeakEwma),
+    JoinIdleQueue(join_idle_queue::JoinIdleQueue),
+    Hashed(hashed::Hashed),
+    Rendezvous,
 }
 
 impl Selector {
-    pub(crate) fn new(algorithm: Algorithm) -> Self {
-        match algorithm {
+    fn new(config: &config::Pool) -> Self {
+        match config.algorithm {
             Algorithm::Random => Self::Random(random::Random::default()),
-            Algorithm::RoundRobin => Self::RoundRobin(round_robin::RoundRobin::default()),
-            Algorithm::LeastRequest => Self::LeastRequest,
-            Algorithm::P2c => Self::P2c,
+            Algorithm::RoundRobin => Self::RoundRobin(round_robin::RoundRobin::new(Rule::Smooth)),
+            Algorithm::Tijdeman => Self::RoundRobin(round_robin::RoundRobin::new(Rule::Chairman)),
+            Algorithm::LeastRequest => Self::LeastRequest(least_request::LeastRequest::default()),
+            Algorithm::P2c => Self::P2c { choices: config.p2c.choices },
+            Algorithm::PeakEwma => Self::PeakEwma(peak_ewma::PeakEwma::new(&config.peak_ewma)),
+            Algorithm::JoinIdleQueue => Self::JoinIdleQueue(join_idle_queue::JoinIdleQueue::default()),
+            Algorithm::RingHash => Self::Hashed(hashed::Hashed::ring(&config.ring_hash)),
+            Algorithm::Maglev => Self::Hashed(hashed::Hashed::maglev(&config.maglev)),
+            Algorithm::Rendezvous => Self::Rendezvous,
         }
     }
 
-    /// Tells that the candidates are `new` from now on.
-    pub(crate) fn rebuild(&mut self, old: &[Candidate], new: &[Candidate]) {
+    fn rebuild(&mut self, change: Change<'_>) {
+        let Change { old, eligible, members, loads, now } = change;
         match self {
-            Self::Random(random) => random.rebuild(new),
-            Self::RoundRobin(round_robin) => round_robin.rebuild(old, new),
-            Self::LeastRequest | Self::P2c => {}
+            Self::Random(random) => random.rebuild(eligible),
+            Self::RoundRobin(round_robin) => round_robin.rebuild(old, eligible),
+            Self::LeastRequest(least_request) => least_request.rebuild(eligible, loads),
+            Self::PeakEwma(peak_ewma) => peak_ewma.rebuild(eligible, now),
+            Self::JoinIdleQueue(queue) => queue.rebuild(eligible, loads),
+            Self::Hashed(hashed) => hashed.rebuild(eligible, members, loads),
+            Self::P2c { .. } | Self::Rendezvous => {}
         }
     }
 
     /// The index of the one picked; none only when there is no candidate.
-    pub(crate) fn pick(&mut self, view: View<'_>, prng: &mut Prng) -> Option<usize> {
+    fn pick(&mut self, view: View<'_>, prng: &mut Prng) -> Option<usize> {
         match self {
             Self::Random(random) => random.pick(view, prng),
             Self::RoundRobin(round_robin) => round_robin.pick(view),
-            Self::LeastRequest => least_request::pick(view, prng),
-            Self::P2c => p2c::pick(view, prng),
+            Self::LeastRequest(least_request) => least_request.pick(view, prng),
+            Self::P2c { choices } => p2c::pick(view, *choices, prng),
+            Self::PeakEwma(peak_ewma) => peak_ewma.pick(view, prng),
+            Self::JoinIdleQueue(queue) => queue.pick(view, prng),
+            Self::Hashed(hashed) => hashed.pick(view, prng),
+            Self::Rendezvous => rendezvous::pick(view, prng),
+        }
+    }
+
+    fn on_load(&mut self, index: usize, candidate: Candidate, load: u32) {
+        match self {
+            Self::LeastRequest(least_request) => least_request.on_load(index, candidate, load),
+            Self::JoinIdleQueue(queue) => queue.on_load(index, load),
+            Self::Hashed(hashed) => hashed.on_load(index, load),
+            Self::Random(_)
+            | Self::RoundRobin(_)
+            | Self::P2c { .. }
+            | Self::PeakEwma(_)
+            | Self::Rendezvous => {}
+        }
+    }
+
+    fn observe(&mut self, id: EndpointId, sample: Sample, now: Instant) {
+        if let Self::PeakEwma(peak_ewma) = self {
+            peak_ewma.observe(id, sample, now);
         }
     }
 }
 
 fn equal_weights(candidates: &[Candidate]) -> bool {
     candidates.windows(2).all(|pair| pair[0].weight == pair[1].weight)
-}
-
-/// Where each endpoint stands in a list of candidates.
-struct Places(Vec<Option<(u32, usize)>>);
-
-impl Places {
-    fn of(candidates: &[Candidate]) -> Self {
-        let slots = candidates.iter().map(|candidate| candidate.id.slot as usize + 1).max().unwrap_or(0);
-        let mut places = vec![None; slots];
-        for (index, Candidate { id, .. }) in candidates.iter().enumerate() {
-            places[id.slot as usize] = Some((id.generation, index));
-        }
-        Self(places)
-    }
-
-    fn get(&self, id: EndpointId) -> Option<usize> {
-        let (generation, index) = (*self.0.get(id.slot as usize)?)?;
-        (generation == id.generation).then_some(index)
-    }
 }

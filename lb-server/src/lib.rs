@@ -13,6 +13,7 @@ mod forwarded;
 mod framing;
 mod front;
 mod interim;
+mod net;
 mod observer;
 mod outgoing;
 mod pool_tasks;

@@ -14,24 +14,23 @@ use lb_core::{
     pool::Check,
 };
 use tokio::{
-    net::{TcpStream, lookup_host},
     sync::Semaphore,
     task::{JoinHandle, spawn_local},
 };
 
-use crate::{clock::Clock, snapshot::SharedPool};
+use crate::{clock::Clock, net::Net, snapshot::SharedPool};
 
 /// Starts the pool's background tasks on the current thread's `LocalSet`.
-pub(crate) fn start(pool: &SharedPool, clock: Clock) -> Vec<JoinHandle<()>> {
-    let mut tasks = vec![spawn_local(watch(pool.clone(), clock))];
+pub(crate) fn start(pool: &SharedPool, net: &Net, clock: Clock) -> Vec<JoinHandle<()>> {
+    let mut tasks = vec![spawn_local(watch(pool.clone(), net.clone(), clock))];
     if pool.with(|state| state.names_to_resolve().next().is_some()) {
-        tasks.push(spawn_local(resolve(pool.clone(), clock)));
+        tasks.push(spawn_local(resolve(pool.clone(), net.clone(), clock)));
     }
     tasks
 }
 
 /// Wakes the pool when it wants to be, and starts the checks that are due.
-async fn watch(pool: SharedPool, clock: Clock) {
+async fn watch(pool: SharedPool, net: Net, clock: Clock) {
     loop {
         let now = clock.now();
         let (checks, config, next) = pool.with(|state| {
@@ -41,7 +40,7 @@ async fn watch(pool: SharedPool, clock: Clock) {
         });
         if let Some(config) = config {
             for check in checks {
-                spawn_local(run_check(pool.clone(), config.clone(), check, clock));
+                spawn_local(run_check(pool.clone(), net.clone(), config.clone(), check, clock));
             }
         }
         let sleep = async {
@@ -51,6 +50,7 @@ async fn watch(pool: SharedPool, clock: Clock) {
             }
         };
         tokio::select! {
+            biased;
             () = sleep => {}
             () = pool.changed.notified() => {}
         }
@@ -61,10 +61,10 @@ async fn watch(pool: SharedPool, clock: Clock) {
 const CHECKS_MAX: usize = 512;
 static CHECKS: Semaphore = Semaphore::const_new(CHECKS_MAX);
 
-async fn run_check(pool: SharedPool, config: HealthCheck, check: Check, clock: Clock) {
+async fn run_check(pool: SharedPool, net: Net, config: HealthCheck, check: Check, clock: Clock) {
     // It is never closed; without a permit the check would still be made.
     let _permit = CHECKS.acquire().await;
-    let result = match tokio::time::timeout(config.timeout, ask(&config, &check)).await {
+    let result = match tokio::time::timeout(config.timeout, ask(&net, &config, &check)).await {
         Err(_) => Err(CheckFailure::Timeout),
         Ok(Err(failure)) => Err(failure),
         Ok(Ok(status)) => health::judge(&config, status),
@@ -74,8 +74,8 @@ async fn run_check(pool: SharedPool, config: HealthCheck, check: Check, clock: C
 }
 
 /// One check on a connection of its own: the status that came.
-async fn ask(config: &HealthCheck, check: &Check) -> Result<u16, CheckFailure> {
-    let stream = TcpStream::connect(check.addr).await.map_err(|_| CheckFailure::Connect)?;
+async fn ask(net: &Net, config: &HealthCheck, check: &Check) -> Result<u16, CheckFailure> {
+    let stream = net.connect(check.addr).await.map_err(|_| CheckFailure::Connect)?;
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(|_| CheckFailure::Closed)?;
     let mut request = Request::new(Empty::<Bytes>::new());
@@ -93,6 +93,7 @@ async fn ask(config: &HealthCheck, check: &Check) -> Result<u16, CheckFailure> {
         Ok(response.status().as_u16())
     };
     tokio::select! {
+        biased;
         status = asking => status,
         // The connection's end is told to the request first; this only drives it.
         () = async { let _ = connection.await; std::future::pending::<()>().await } => Err(CheckFailure::Closed),
@@ -101,7 +102,7 @@ async fn ask(config: &HealthCheck, check: &Check) -> Result<u16, CheckFailure> {
 
 /// Resolves the pool's names now and again, for ever. A name that cannot be resolved keeps the
 /// addresses that it had.
-async fn resolve(pool: SharedPool, clock: Clock) {
+async fn resolve(pool: SharedPool, net: Net, clock: Clock) {
     loop {
         let (names, interval) = pool.with(|state| {
             let names: Vec<(String, u16)> =
@@ -111,7 +112,7 @@ async fn resolve(pool: SharedPool, clock: Clock) {
         // Side by side: one name whose server is silent must not hold up the others.
         let lookups: Vec<_> = names
             .into_iter()
-            .map(|(host, port)| spawn_local(look_up(pool.clone(), host, port, clock)))
+            .map(|(host, port)| spawn_local(look_up(pool.clone(), net.clone(), host, port, clock)))
             .collect();
         for lookup in lookups {
             let _ = lookup.await; // only a panic ends it early, and has been told then
@@ -120,10 +121,9 @@ async fn resolve(pool: SharedPool, clock: Clock) {
     }
 }
 
-async fn look_up(pool: SharedPool, host: String, port: u16, clock: Clock) {
-    match tokio::time::timeout(RESOLVE_TIMEOUT, lookup_host((host.as_str(), port))).await {
-        Ok(Ok(found)) => {
-            let mut addresses: Vec<_> = found.collect();
+async fn look_up(pool: SharedPool, net: Net, host: String, port: u16, clock: Clock) {
+    match tokio::time::timeout(RESOLVE_TIMEOUT, net.resolve(&host, port)).await {
+        Ok(Ok(mut addresses)) => {
             addresses.sort_unstable();
             addresses.dedup();
             pool.with(|state| state.resolved(&host, port, &addresses, clock.now()));

@@ -90,6 +90,7 @@ impl Wheel {
             }
             let wait = Duration::from_nanos((next * TICK_NANOS).saturating_sub(now));
             tokio::select! {
+                biased;
                 () = tokio::time::sleep(wait) => {}
                 () = self.earlier.notified() => {}
             }

@@ -19,16 +19,18 @@ use lb_core::{prng::Prng, time::Instant};
 use slab::Slab;
 use tokio::{
     net::TcpStream,
-    sync::{Notify, mpsc},
+    sync::{Notify, mpsc, oneshot},
     task::LocalSet,
 };
 
 use crate::{
+    accept::Acceptor,
     access_log::{AccessLog, Record},
     clock::Clock,
     date::{DATE_BYTES, HttpDate},
     forwarded::RequestId,
     front::{self, Front},
+    net::Net,
     observer::Observers,
     server::ListenerState,
     snapshot::Snapshot,
@@ -38,15 +40,24 @@ use crate::{
 
 /// What all workers share.
 pub(crate) struct Shared {
+    pub(crate) workers: Box<[WorkerHandle]>,
     pub(crate) snapshot: ArcSwap<Snapshot>,
     /// Where connections are accepted.
     pub(crate) addresses: ArcSwap<Vec<SocketAddr>>,
+    pub(crate) net: Net,
     pub(crate) clock: Clock,
     pub(crate) access_log: AccessLog,
     pub(crate) observers: Observers,
 }
 
 impl Shared {
+    pub(crate) fn tell_workers(&self, task: impl Fn() -> Task) {
+        for worker in &self.workers {
+            // One whose thread has ended has nothing to do.
+            let _ = worker.tasks.send(task());
+        }
+    }
+
     /// Tells the access log and the observer.
     pub(crate) fn log(&self, record: &Record<'_>) {
         self.access_log.write(record);
@@ -56,14 +67,18 @@ impl Shared {
     }
 }
 
-/// What the acceptor hands to a worker.
+/// What a worker is told by the control thread and by other workers.
 pub(crate) enum Task {
-    Serve {
-        stream: std::net::TcpStream,
-        peer: SocketAddr,
-        listener: Arc<ListenerState>,
-        slot: Slot,
+    /// Accept connections.
+    Listen {
+        socket: std::net::TcpListener,
+        state: Arc<ArcSwap<ListenerState>>,
+        begun: oneshot::Sender<io::Result<()>>,
     },
+    /// Take what the system has accepted for this listener, and close its socket.
+    Unlisten { state: Arc<ArcSwap<ListenerState>>, closed: oneshot::Sender<()> },
+    /// A connection that another worker has accepted.
+    Serve { stream: std::net::TcpStream, peer: SocketAddr, listener: Arc<ListenerState>, slot: Slot },
     /// Finish what is in flight, take nothing more.
     Drain,
     /// End now.
@@ -72,8 +87,18 @@ pub(crate) enum Task {
 
 /// A connection's place among those that its listener and its worker may have; given back when dropped.
 pub(crate) struct Slot {
-    pub(crate) listener: Arc<ListenerState>,
-    pub(crate) worker_load: Arc<AtomicUsize>,
+    listener: Arc<ListenerState>,
+    worker_load: Arc<AtomicUsize>,
+}
+
+impl Slot {
+    /// A place, if the listener may have one more connection. Exact over all workers.
+    pub(crate) fn take(listener: &Arc<ListenerState>, worker_load: &Arc<AtomicUsize>) -> Option<Self> {
+        let slot = Self { listener: Arc::clone(listener), worker_load: Arc::clone(worker_load) };
+        let connections = listener.connections.fetch_add(1, Ordering::Relaxed) + 1;
+        worker_load.fetch_add(1, Ordering::Relaxed);
+        Some(slot).filter(|_| connections <= listener.config.limits.connections as usize)
+    }
 }
 
 impl Drop for Slot {
@@ -90,9 +115,18 @@ pub(crate) struct WorkerHandle {
     pub(crate) load: Arc<AtomicUsize>,
 }
 
+impl WorkerHandle {
+    /// A worker that has not begun, and what it is to be told.
+    pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<Task>) {
+        let (tasks, inbox) = mpsc::unbounded_channel();
+        (Self { tasks, load: Arc::default() }, inbox)
+    }
+}
+
 /// The worker as its own tasks see it.
 pub(crate) struct Worker {
     shared: Arc<Shared>,
+    index: usize,
     pub(crate) clock: Clock,
     now: Cell<Instant>,
     pub(crate) wheel: Rc<Wheel>,
@@ -108,9 +142,13 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// Starts a worker's thread.
-    pub(crate) fn spawn(index: usize, shared: Arc<Shared>, prng: Prng) -> io::Result<WorkerHandle> {
-        let (tasks, inbox) = mpsc::unbounded_channel();
+    /// Starts the thread of the worker with this index among [`Shared::workers`].
+    pub(crate) fn spawn(
+        index: usize,
+        inbox: mpsc::UnboundedReceiver<Task>,
+        shared: Arc<Shared>,
+        prng: Prng,
+    ) -> io::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         thread::Builder::new().name(format!("lb-worker-{index}")).spawn(move || {
             let worker = Rc::new(Self {
@@ -124,11 +162,12 @@ impl Worker {
                 serving: Cell::new(0),
                 draining: Cell::new(false),
                 empty: Notify::new(),
+                index,
                 shared,
             });
             LocalSet::new().block_on(&runtime, worker.run(inbox));
         })?;
-        Ok(WorkerHandle { tasks, load: Arc::default() })
+        Ok(())
     }
 
     async fn run(self: Rc<Self>, mut inbox: mpsc::UnboundedReceiver<Task>) {
@@ -140,6 +179,7 @@ impl Worker {
                 sweeper.idle.sweep(sweeper.clock.now());
             }
         });
+        let mut acceptors: Vec<Acceptor> = Vec::new();
         loop {
             let all_done = async {
                 while !(self.draining.get() && self.serving.get() == 0) {
@@ -149,6 +189,16 @@ impl Worker {
             tokio::select! {
                 biased;
                 task = inbox.recv() => match task {
+                    Some(Task::Listen { socket, state, begun }) => {
+                        let started = Acceptor::start(socket, state, &self);
+                        // Whoever asked may have gone.
+                        let _ = begun.send(started.map(|acceptor| acceptors.push(acceptor)));
+                    }
+                    Some(Task::Unlisten { state, closed }) => {
+                        if let Some(at) = acceptors.iter().position(|acceptor| acceptor.is_for(&state)) {
+                            acceptors.swap_remove(at).stop(closed);
+                        }
+                    }
                     Some(Task::Serve { stream, peer, listener, slot }) => self.serve(stream, peer, listener, slot),
                     Some(Task::Drain) => self.drain(),
                     Some(Task::Stop) | None => return self.cut_off(),
@@ -158,7 +208,8 @@ impl Worker {
         }
     }
 
-    fn serve(
+    /// Serves a connection that was accepted.
+    pub(crate) fn serve(
         self: &Rc<Self>,
         stream: std::net::TcpStream,
         peer: SocketAddr,
@@ -169,7 +220,7 @@ impl Worker {
         tokio::task::spawn_local(async move {
             let _slot = slot;
             match TcpStream::from_std(stream) {
-                Ok(stream) => front::serve(Rc::clone(&serving.0), listener, stream, peer).await,
+                Ok(stream) => front::serve(Rc::clone(&serving.0), listener, stream.into(), peer).await,
                 Err(error) => tracing::error!(%error, "cannot serve an accepted connection"),
             }
         });
@@ -197,6 +248,16 @@ impl Worker {
         Registered { key: self.fronts.borrow_mut().insert(Rc::clone(front)), worker: Rc::clone(self) }
     }
 
+    /// This worker as others see it.
+    pub(crate) fn handle(&self) -> &WorkerHandle {
+        &self.shared.workers[self.index]
+    }
+
+    /// All workers, this one among them.
+    pub(crate) fn workers(&self) -> &[WorkerHandle] {
+        &self.shared.workers
+    }
+
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
         self.shared.snapshot.load_full()
     }
@@ -204,6 +265,10 @@ impl Worker {
     pub(crate) fn new_request_id(&self) -> RequestId {
         let mut prng = self.prng.borrow_mut();
         RequestId::new(prng.next_u64(), prng.next_u64())
+    }
+
+    pub(crate) fn net(&self) -> &Net {
+        &self.shared.net
     }
 
     /// The time at the last [`Worker::tick`]: the same for all that one poll of a connection does.

@@ -5,7 +5,10 @@
 //!   ([`Behaviour`]) and records what arrived ([`Recorded`]).
 //! - [`RawClient`]: bytes out, heads and bodies in, each wait under a deadline.
 //! - [`Port`]: a port that is ours and refuses connections, or that a backend comes back to.
+//! - [`wire`]: heads and bodies over any stream, for who writes another end.
+//! - `sim_net` (feature `sim`): a network that is simulated, by seed.
 //! - [`course`]: the chapters as lists of black-box cases that judge any balancer.
+//! - [`sim`]: the balancer's decisions against modelled backends, as discrete events.
 //!
 //! Both ends speak HTTP through this crate's own few hundred lines instead of a library: a test double
 //! that shares its parser with the program under test would share its defects, and a library hides
@@ -22,7 +25,11 @@ mod message;
 mod port;
 mod raw_client;
 mod record;
-mod wire;
+pub mod sim;
+#[cfg(feature = "sim")]
+pub mod sim_net;
+pub mod theory;
+pub mod wire;
 
 pub use backend::{Backend, Builder};
 pub use behaviour::{Behaviour, Content, End, Framing, Gate, OnAccept};

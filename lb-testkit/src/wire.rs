@@ -1,10 +1,10 @@
-//! A connection that heads and bodies are read from.
+//! A connection that heads and bodies are read from, over any stream.
 
 use std::io;
 
 use bytes::{Buf, BytesMut};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
 };
 
@@ -15,20 +15,25 @@ const READ_BYTES: usize = 1 << 16;
 
 /// Where a message's body ends (RFC 9112, 6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Extent {
+pub enum Extent {
+    /// After so many bytes.
     Length(u64),
+    /// After its last chunk.
     Chunked,
+    /// With the connection.
     UntilClose,
 }
 
 impl Extent {
     /// A request's; none if its framing makes no sense.
-    pub(crate) fn of_request(head: &Head) -> Option<Self> {
+    #[must_use]
+    pub fn of_request(head: &Head) -> Option<Self> {
         Self::declared(head).map(|extent| extent.unwrap_or(Self::Length(0)))
     }
 
     /// A response's; none if its framing makes no sense.
-    pub(crate) fn of_response(head: &Head, method: &str) -> Option<Self> {
+    #[must_use]
+    pub fn of_response(head: &Head, method: &str) -> Option<Self> {
         let bodiless = method == "HEAD" || matches!(head.status(), 100..=199 | 204 | 304);
         if bodiless {
             return Some(Self::Length(0));
@@ -47,8 +52,9 @@ impl Extent {
     }
 }
 
-pub(crate) struct Wire {
-    pub(crate) stream: TcpStream,
+/// A connection, and what has been read from it and not been taken.
+pub struct Wire<S = TcpStream> {
+    pub(crate) stream: S,
     buffer: BytesMut,
 }
 
@@ -57,20 +63,45 @@ impl Wire {
         // Small writes are the very point of a tool that sends byte by byte. A socket whose peer has
         // gone already may refuse the option; the next read says so better.
         let _ = stream.set_nodelay(true);
+        Self::over(stream)
+    }
+
+    /// Ends the connection with RST.
+    pub(crate) fn reset(self) {
+        // Fails only on a socket that is broken already.
+        let _ = socket2::SockRef::from(&self.stream).set_linger(Some(std::time::Duration::ZERO));
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
+    /// A connection of which nothing has been read.
+    pub fn over(stream: S) -> Self {
         Self { stream, buffer: BytesMut::new() }
     }
 
+    /// The connection itself.
+    pub fn stream(&self) -> &S {
+        &self.stream
+    }
+
     /// What has been read and not been taken.
-    pub(crate) fn unread(&self) -> &[u8] {
+    pub fn unread(&self) -> &[u8] {
         &self.buffer
     }
 
-    pub(crate) async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+    /// Writes all of it.
+    ///
+    /// # Errors
+    /// Those of the stream.
+    pub async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes).await
     }
 
     /// Reads what there is; false at the end of the stream. May be cancelled.
-    pub(crate) async fn fill(&mut self) -> io::Result<bool> {
+    ///
+    /// # Errors
+    /// Those of the stream.
+    pub async fn fill(&mut self) -> io::Result<bool> {
         self.buffer.reserve(READ_BYTES);
         Ok(self.stream.read_buf(&mut self.buffer).await? > 0)
     }
@@ -90,7 +121,7 @@ impl Wire {
     ///
     /// # Errors
     /// `UnexpectedEof` within a head, `InvalidData` for one without end.
-    pub(crate) async fn head(&mut self) -> io::Result<Option<Head>> {
+    pub async fn head(&mut self) -> io::Result<Option<Head>> {
         let mut seen = 0;
         loop {
             if let Some(length) = head_length(&self.buffer, seen) {
@@ -107,7 +138,7 @@ impl Wire {
     }
 
     /// Reads one body; `update` sees it change, and has the last word on what is kept of each piece.
-    pub(crate) async fn body(&mut self, extent: Extent, update: &mut impl FnMut(Event<'_>)) {
+    pub async fn body(&mut self, extent: Extent, update: &mut impl FnMut(Event<'_>)) {
         let end = match extent {
             Extent::Length(length) => self.exactly(length, update).await.map(|()| BodyEnd::Complete),
             Extent::Chunked => self.chunks(update).await,
@@ -183,7 +214,7 @@ impl Wire {
 
     /// Ends our direction and waits (not for long) until the peer ends its own, so that no reset
     /// overtakes what was sent last.
-    pub(crate) async fn close(mut self) {
+    pub async fn close(mut self) {
         let drained = async {
             self.stream.shutdown().await?;
             while self.fill().await? {
@@ -193,23 +224,21 @@ impl Wire {
         };
         let _ = tokio::time::timeout(std::time::Duration::from_secs(1), drained).await;
     }
-
-    /// Ends the connection with RST.
-    pub(crate) fn reset(self) {
-        // Fails only on a socket that is broken already.
-        let _ = socket2::SockRef::from(&self.stream).set_linger(Some(std::time::Duration::ZERO));
-    }
 }
 
 /// What reading a body comes upon.
-pub(crate) enum Event<'a> {
+pub enum Event<'a> {
+    /// A piece of it.
     Data(&'a [u8]),
+    /// A field behind it.
     Trailer((String, String)),
+    /// Its end.
     End(BodyEnd),
 }
 
 impl Event<'_> {
-    pub(crate) fn apply(self, body: &mut Body, keep_bytes_max: usize) {
+    /// Keeps it in `body`, with the first `keep_bytes_max` bytes as they are.
+    pub fn apply(self, body: &mut Body, keep_bytes_max: usize) {
         match self {
             Self::Data(bytes) => body.take(bytes, keep_bytes_max),
             Self::Trailer(field) => body.trailers.0.push(field),

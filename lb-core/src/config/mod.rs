@@ -4,6 +4,7 @@
 //! of problems, and `plan::Plan` is what the server runs. Defaults are those of the `Default`
 //! implementations here and nowhere else; every one is safe in production.
 
+mod algorithm;
 mod bounds;
 mod check;
 mod key;
@@ -31,6 +32,7 @@ use core::{
 
 use ipnet::IpNet;
 
+pub use algorithm::{Algorithm, HashKey, Maglev, P2c, PeakEwma, RingHash};
 pub use problem::{Position, Problem, Problems};
 
 /// A configuration that was found free of problems, in its normal form. Only [`Config::load`] and
@@ -186,6 +188,16 @@ impl Default for ListenerLimits {
 pub struct Pool {
     /// Default `round_robin`.
     pub algorithm: Algorithm,
+    /// `[pool.NAME.hash]`: what an algorithm that hashes places requests by; default the client.
+    pub hash: HashKey,
+    /// `[pool.NAME.p2c]`
+    pub p2c: P2c,
+    /// `[pool.NAME.peak_ewma]`
+    pub peak_ewma: PeakEwma,
+    /// `[pool.NAME.ring_hash]`
+    pub ring_hash: RingHash,
+    /// `[pool.NAME.maglev]`
+    pub maglev: Maglev,
     /// At least one.
     pub backends: Vec<Backend>,
     /// `timeouts`
@@ -204,11 +216,35 @@ pub struct Pool {
     pub resolve_interval: Duration,
 }
 
+impl Pool {
+    /// Whether `other` has the same algorithm with the same options, so that what it learned stays good.
+    pub(crate) fn picks_like(&self, other: &Self) -> bool {
+        self.algorithm == other.algorithm
+            && match self.algorithm {
+                Algorithm::P2c => self.p2c == other.p2c,
+                Algorithm::PeakEwma => self.peak_ewma == other.peak_ewma,
+                Algorithm::RingHash => self.ring_hash == other.ring_hash,
+                Algorithm::Maglev => self.maglev == other.maglev,
+                Algorithm::Random
+                | Algorithm::RoundRobin
+                | Algorithm::Tijdeman
+                | Algorithm::LeastRequest
+                | Algorithm::JoinIdleQueue
+                | Algorithm::Rendezvous => true,
+            }
+    }
+}
+
 /// A pool without backends (which does not validate) and with all defaults.
 impl Default for Pool {
     fn default() -> Self {
         Self {
             algorithm: Algorithm::RoundRobin,
+            hash: HashKey::Client,
+            p2c: P2c::default(),
+            peak_ewma: PeakEwma::default(),
+            ring_hash: RingHash::default(),
+            maglev: Maglev::default(),
             backends: Vec::new(),
             timeouts: PoolTimeouts::default(),
             limits: PoolLimits::default(),
@@ -219,19 +255,6 @@ impl Default for Pool {
             resolve_interval: Duration::from_secs(10),
         }
     }
-}
-
-/// `algorithm` of a pool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Algorithm {
-    /// `random`, by weight.
-    Random,
-    /// `round_robin`: exact alternation with equal weights, else smooth by weight.
-    RoundRobin,
-    /// `least_request`: fewest requests in flight for its weight.
-    LeastRequest,
-    /// `p2c`: the less loaded of two distinct ones drawn at random.
-    P2c,
 }
 
 /// One entry of `backends`: a string, or a table `{ address, name, weight, state }`.

@@ -8,7 +8,6 @@ use std::{
     cell::{Cell, OnceCell, RefCell},
     future::poll_fn,
     io::{ErrorKind, Result},
-    mem::MaybeUninit,
     net::SocketAddr,
     pin::{Pin, pin},
     rc::Rc,
@@ -20,16 +19,14 @@ use std::{
 use http::Version;
 use hyper::{server::conn::http1, service::service_fn};
 use lb_core::{reason::Reason, time::Instant};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 pub(crate) use self::past::{PAST_BYTES_MIN, Piece};
 use self::{io::FrontIo, past::Past};
 use crate::{
     access_log::Record,
     framing::{Position, ScanLimits, Scanner},
+    net::Stream,
     proxy,
     reply::{self, Manner},
     server::ListenerState,
@@ -57,7 +54,7 @@ pub(crate) struct Front {
     pub(crate) request_timer: Timer,
     /// The peer's address as text, once it was needed.
     peer_text: OnceCell<String>,
-    stream: RefCell<TcpStream>,
+    stream: RefCell<Stream>,
     scanner: RefCell<Scanner>,
     /// The balancer ends the connection with this answer.
     refusal: Cell<Option<Refusal>>,
@@ -122,7 +119,7 @@ enum Wait {
 pub(crate) async fn serve(
     worker: Rc<Worker>,
     listener: Arc<ListenerState>,
-    stream: TcpStream,
+    stream: Stream,
     peer: SocketAddr,
 ) {
     let limits = &listener.config.limits;
@@ -422,8 +419,7 @@ impl Front {
     // What the connection's task does.
 
     fn reset_when_dropped(&self) {
-        // Where it cannot be set the connection has ended anyway.
-        let _ = socket2::SockRef::from(&*self.stream.borrow()).set_linger(Some(Duration::ZERO));
+        self.stream.borrow().reset_when_dropped();
     }
 
     fn refuse(&self, reason: Reason, detail: &'static str) {
@@ -509,17 +505,15 @@ impl Front {
 
     /// Whether the stream has ended and hyper did not ask for more, so that nobody saw it.
     fn ends_unread(&self) -> bool {
-        let mut byte = [MaybeUninit::uninit()];
-        matches!(socket2::SockRef::from(&*self.stream.borrow()).peek(&mut byte), Ok(0))
+        matches!(self.stream.borrow().peek(), Ok(0))
     }
 
     /// Whether the first bytes of the connection have come and nobody has read them: a socket is not read
     /// from before the runtime has heard of them.
     fn is_unseen(&self) -> bool {
-        let mut byte = [MaybeUninit::uninit()];
         self.begun.get() == 0
             && self.scanner.borrow().heads() == 0
-            && matches!(socket2::SockRef::from(&*self.stream.borrow()).peek(&mut byte), Ok(1..))
+            && matches!(self.stream.borrow().peek(), Ok(1..))
     }
 
     /// Acts on the timer that `arm` set.

@@ -12,7 +12,6 @@ use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use tokio::{
     io::AsyncReadExt,
-    net::tcp::OwnedReadHalf,
     task::{JoinHandle, spawn_local},
 };
 
@@ -24,7 +23,7 @@ use super::{
     response::{Head, Heads, Invalid},
     sending::{SendFailed, Sending, Sent, Upload},
 };
-use crate::request_body::RequestBody;
+use crate::{net::ReadHalf, request_body::RequestBody};
 
 /// Less room than this is not worth a read.
 const READ_BYTES_MIN: usize = 1 << 10;
@@ -41,7 +40,7 @@ const HEAD_ROOM_BYTES: usize = 1 << 10;
 pub(crate) struct Call<B = RequestBody> {
     addr: SocketAddr,
     reused: bool,
-    read: OwnedReadHalf,
+    read: ReadHalf,
     buffer: BytesMut,
     /// Room for a head and what comes with it.
     room: usize,
@@ -165,7 +164,7 @@ impl<B: Upload> Call<B> {
 /// Reads into `buffer`, with room for about `room` bytes; 0 is the end of the stream. Memory whose bytes
 /// nobody has any more is used again first.
 fn poll_fill(
-    read: &mut OwnedReadHalf,
+    read: &mut ReadHalf,
     buffer: &mut BytesMut,
     room: usize,
     cx: &mut Context<'_>,
@@ -181,7 +180,7 @@ fn poll_fill(
 /// A response's body.
 pub(crate) struct ResponseStream {
     addr: SocketAddr,
-    read: OwnedReadHalf,
+    read: ReadHalf,
     buffer: BytesMut,
     decoder: BodyDecoder,
     /// Bytes of the body so far.
@@ -217,10 +216,11 @@ impl Detached {
 
     /// Goes on behind a response that is whole: nobody said that the backend does not want the rest of
     /// the request. Ends with the backend's connection; the body's own limits end it at the latest.
-    fn go_on(mut self, mut read: OwnedReadHalf) {
+    fn go_on(mut self, mut read: ReadHalf) {
         spawn_local(async move {
             let mut byte = [0];
             tokio::select! {
+                biased;
                 _ = &mut self.0 => {}
                 // Its end; or bytes that nobody asked for, and then nothing more is owed to it.
                 _ = read.read(&mut byte) => {}

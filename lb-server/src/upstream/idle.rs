@@ -3,14 +3,7 @@
 //! Every worker has its own, so that no request waits for another thread. The connection that was used
 //! last is used first: under low load few stay warm and the others run out.
 
-use std::{
-    cell::RefCell,
-    io,
-    mem::MaybeUninit,
-    net::SocketAddr,
-    task::{Context, Waker},
-    time::Duration,
-};
+use std::{cell::RefCell, net::SocketAddr, time::Duration};
 
 use bytes::BytesMut;
 use lb_core::time::Instant;
@@ -94,15 +87,11 @@ impl Connection {
     /// Whether something has come on an unused connection: its end, or bytes that nobody asked for.
     /// Costs nothing while nothing has.
     fn seems_closed(&self) -> bool {
-        let stream: &tokio::net::TcpStream = self.read.as_ref();
-        stream.poll_read_ready(&mut Context::from_waker(Waker::noop())).is_ready()
-            && !matches!(stream.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+        self.read.has_news()
     }
 
     /// The same, by asking the system.
     fn is_closed(&self) -> bool {
-        let stream: &tokio::net::TcpStream = self.read.as_ref();
-        let peeked = socket2::SockRef::from(stream).peek(&mut [MaybeUninit::uninit()]);
-        !matches!(peeked, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+        self.read.has_news_now()
     }
 }

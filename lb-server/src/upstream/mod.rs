@@ -32,10 +32,6 @@ mod tests;
 use std::{io, net::SocketAddr};
 
 use bytes::BytesMut;
-use tokio::net::{
-    TcpStream,
-    tcp::{OwnedReadHalf, OwnedWriteHalf},
-};
 
 pub(crate) use self::{
     call::{Call, CallFailed, ResponseStream},
@@ -43,12 +39,13 @@ pub(crate) use self::{
     request::{Framing, write_field},
     response::Head,
 };
+use crate::net::{Net, ReadHalf, Stream, WriteHalf};
 
 /// A connection to a backend, between requests.
 pub(crate) struct Connection {
     pub(crate) addr: SocketAddr,
-    read: OwnedReadHalf,
-    write: OwnedWriteHalf,
+    read: ReadHalf,
+    write: WriteHalf,
     /// What is read into; empty between requests.
     buffer: BytesMut,
     /// Bytes of the last response's body: so much is expected of the next one.
@@ -60,13 +57,12 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) async fn open(addr: SocketAddr) -> io::Result<Self> {
-        Ok(Self::over(TcpStream::connect(addr).await?, addr))
+    pub(crate) async fn open(net: &Net, addr: SocketAddr) -> io::Result<Self> {
+        Ok(Self::over(net.connect(addr).await?, addr))
     }
 
-    fn over(stream: TcpStream, addr: SocketAddr) -> Self {
-        // Only delays small requests where it cannot be set.
-        let _ = stream.set_nodelay(true);
+    fn over(stream: Stream, addr: SocketAddr) -> Self {
+        stream.set_nodelay();
         let (read, write) = stream.into_split();
         Self { addr, read, write, buffer: BytesMut::new(), last_bytes: 0, out: Vec::new(), reused: false }
     }

@@ -12,12 +12,14 @@ use bytes::{Buf, Bytes};
 use http_body::Frame;
 use tokio::{
     io::AsyncWrite,
-    net::tcp::OwnedWriteHalf,
     task::{JoinHandle, spawn_local},
 };
 
 use super::request::{self, Framing};
-use crate::request_body::{BodyError, RequestBody};
+use crate::{
+    net::WriteHalf,
+    request_body::{BodyError, RequestBody},
+};
 
 /// A request's body, piece by piece.
 pub(crate) trait Upload: 'static {
@@ -37,11 +39,11 @@ impl Upload for RequestBody {
 }
 
 /// What is left of a request that has left whole: the socket's half and the memory of the head.
-pub(super) type Sent = (OwnedWriteHalf, Vec<u8>);
+pub(super) type Sent = (WriteHalf, Vec<u8>);
 
 /// A request that is being sent.
 pub(crate) struct Sending<B = RequestBody> {
-    write: OwnedWriteHalf,
+    write: WriteHalf,
     /// Goes out before `piece`: the head, or a chunk's size.
     before: Vec<u8>,
     before_sent: usize,
@@ -65,7 +67,7 @@ pub(crate) enum SendFailed {
 
 impl<B: Upload> Sending<B> {
     /// Begins with `head`, which `framing` must agree with.
-    pub(super) fn new(write: OwnedWriteHalf, head: Vec<u8>, body: Option<Rc<B>>, framing: Framing) -> Self {
+    pub(super) fn new(write: WriteHalf, head: Vec<u8>, body: Option<Rc<B>>, framing: Framing) -> Self {
         Self { write, before: head, before_sent: 0, piece: Bytes::new(), behind: b"", body, framing, sent: 0 }
     }
 

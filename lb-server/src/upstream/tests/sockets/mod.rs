@@ -54,7 +54,7 @@ async fn pair() -> (Connection, TcpStream) {
     let (connected, accepted) = tokio::join!(socket.connect(addr), listener.accept());
     let backend = accepted.unwrap().0;
     backend.set_nodelay(true).unwrap();
-    (Connection::over(connected.unwrap(), addr), backend)
+    (Connection::over(connected.unwrap().into(), addr), backend)
 }
 
 /// What a client's body does next.
