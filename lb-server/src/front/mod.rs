@@ -8,6 +8,7 @@ use std::{
     cell::{Cell, OnceCell, RefCell},
     future::poll_fn,
     io::{ErrorKind, Result},
+    mem::MaybeUninit,
     net::SocketAddr,
     pin::{Pin, pin},
     rc::Rc,
