@@ -78,21 +78,8 @@ fn find_control(text: &[u8], from: usize) -> Option<usize> {
     }
 }
 
-/// The place of the first control byte, HTAB among them.
+/// The place of the first control byte, HTAB among them, eight bytes at a time.
 fn candidate(text: &[u8]) -> Option<usize> {
-    // Whole lines are mostly passed in steps of two words.
-    let (pairs, _) = text.as_chunks::<16>();
-    let clean = 16 * pairs.iter().take_while(|pair| pair_marks(pair) == 0).count();
-    first_control(&text[clean..]).map(|at| clean + at)
-}
-
-fn pair_marks(pair: &[u8; 16]) -> u64 {
-    let pair = u128::from_le_bytes(*pair);
-    control_marks(pair as u64) | control_marks((pair >> 64) as u64)
-}
-
-/// The same, eight bytes at a time.
-fn first_control(text: &[u8]) -> Option<usize> {
     let (words, rest) = text.as_chunks::<8>();
     for (index, word) in words.iter().enumerate() {
         let marks = control_marks(u64::from_le_bytes(*word));
