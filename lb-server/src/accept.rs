@@ -53,12 +53,13 @@ pub(crate) struct Bound {
     state: Arc<ArcSwap<ListenerState>>,
 }
 
-/// Binds a listener's address for this many workers.
-pub(crate) fn bind(config: &config::Listener, workers: usize) -> Result<Bound, StartError> {
+/// Binds a listener's address for this many workers. `beside_own`: the address may overlap that of another
+/// listener of this process, which a reload is about to close.
+pub(crate) fn bind(config: &config::Listener, workers: usize, beside_own: bool) -> Result<Bound, StartError> {
     let try_bind = || -> io::Result<(Vec<TcpListener>, SocketAddr)> {
         // The first one takes the address only where nobody else has it, another process of ours included.
         // The others share it then.
-        let first = listen(config.bind, false)?;
+        let first = listen(config.bind, beside_own)?;
         SockRef::from(&first).set_reuse_port(true)?;
         let address = first.local_addr()?;
         let others = (1..workers).map(|_| listen(address, true));
@@ -114,6 +115,11 @@ impl Listening {
     /// Whether this is that listener's address.
     pub(crate) fn is_for(&self, config: &config::Listener) -> bool {
         self.state.load().config.bind == config.bind
+    }
+
+    /// Whether connections to that listener could come here as well.
+    pub(crate) fn overlaps(&self, config: &config::Listener) -> bool {
+        self.state.load().config.overlaps(config)
     }
 
     /// Where it accepts, with the port that was taken for port 0.
@@ -209,6 +215,7 @@ enum Place {
 
 impl Accepting {
     async fn run(self: Rc<Self>) {
+        let mut accepted = 0;
         loop {
             let mut ready = match self.socket.readable().await {
                 Ok(ready) => ready,
@@ -217,22 +224,18 @@ impl Accepting {
                     return;
                 }
             };
-            for _ in 0..ACCEPTS_MAX {
-                match self.accept_now() {
-                    None => {
-                        ready.clear_ready();
-                        break;
-                    }
-                    Some(Ok((stream, peer))) => self.take(stream, peer, Place::Anywhere),
-                    Some(Err(error)) => {
-                        tracing::warn!(%error, "cannot accept a connection");
-                        tokio::time::sleep(REST).await;
-                        break;
-                    }
+            match self.accept_now() {
+                None => ready.clear_ready(),
+                Some(Ok((stream, peer))) => self.take(stream, peer, Place::Anywhere),
+                Some(Err(error)) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(REST).await;
                 }
             }
-            drop(ready);
-            tokio::task::yield_now().await;
+            accepted += 1;
+            if accepted % ACCEPTS_MAX == 0 {
+                tokio::task::yield_now().await;
+            }
         }
     }
 

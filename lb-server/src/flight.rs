@@ -10,6 +10,7 @@ use lb_core::{
     exchange::{End, Exchange},
     plan::RouteId,
     reason::Reason,
+    sticky::Session,
     time::{Duration, Instant},
 };
 
@@ -60,6 +61,8 @@ pub(crate) struct Flight {
     pub(crate) parts: request::Parts,
     pub(crate) route: Option<RouteId>,
     pub(crate) exchange: Option<Exchange<SharedPool>>,
+    /// The sticky session that the request belongs to.
+    pub(crate) session: Option<Session>,
     pub(crate) body: Option<Rc<RequestBody>>,
     pub(crate) response_bytes: u64,
     backend: Option<Arc<str>>,
@@ -99,6 +102,7 @@ impl Flight {
             parts,
             route: None,
             exchange: None,
+            session: None,
             body: None,
             response_bytes: 0,
             backend: None,
@@ -158,6 +162,9 @@ impl Flight {
         self.reason = None;
         if let Some(route) = self.route {
             fields.apply(&self.snapshot.edits(route).response);
+            if let Some(cookie) = self.session_cookie(route) {
+                fields.push_field(header::SET_COOKIE.as_str(), cookie.as_bytes());
+            }
         }
         if !fields.has_date() {
             fields.push_field(header::DATE.as_str(), &self.worker().http_date());
@@ -187,6 +194,14 @@ impl Flight {
         }
         map.clear();
         map
+    }
+
+    /// What the client is to send from now on, so that it gets to the same backend. A backend that failed is
+    /// none to come back to.
+    fn session_cookie(&self, route: RouteId) -> Option<HeaderValue> {
+        let id = self.snapshot.plan.route(route).pool;
+        let cookies = self.snapshot.sessions(id).filter(|_| self.status < 500)?;
+        cookies.answer(self.session, self.exchange.as_ref()?, self.snapshot.pool(id))
     }
 
     /// The balancer's own answer.

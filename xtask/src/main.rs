@@ -1,7 +1,9 @@
 //! The workspace's own commands: `cargo xtask test` and friends.
 
 mod bench;
+mod containers;
 mod course;
+mod images;
 mod test;
 
 use std::process::ExitCode;
@@ -24,6 +26,11 @@ enum Command {
     Course(course::Options),
     /// Measure lb side by side with nginx, HAProxy and Caddy
     Bench(bench::Options),
+    /// Build the container images of lb and of the mock backend
+    Images(images::Options),
+    /// Wait for the end of standard input and remove what a run of the tests has left in the container engine
+    #[command(hide = true)]
+    Guard { run: String },
     /// Check formatting, clippy and documentation, all warnings denied
     Lint,
 }
@@ -33,6 +40,8 @@ fn main() -> ExitCode {
         Command::Test(options) => test::run(&options),
         Command::Course(options) => return course::run(options),
         Command::Bench(options) => bench::run(&options),
+        Command::Images(options) => images::run(&options),
+        Command::Guard { run } => containers::guard(&run),
         Command::Lint => test::lint(),
     };
     if report { ExitCode::SUCCESS } else { ExitCode::FAILURE }

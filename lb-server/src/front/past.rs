@@ -16,6 +16,8 @@ use std::{
 use bytes::{Buf, Bytes};
 use tokio::io::AsyncWrite;
 
+use super::Front;
+
 /// The least length of a body that goes past hyper. A smaller one leaves with its head anyway, and copying
 /// it is cheaper than a second piece of memory in the system call.
 pub(crate) const PAST_BYTES_MIN: u64 = 4 << 10;
@@ -172,6 +174,45 @@ fn behind_status_line(bytes: &[u8], before: usize) -> usize {
         at += CONTINUE.len();
     }
     memchr::memchr(b'\n', &bytes[at..]).map_or(bytes.len(), |end| at + end + 1)
+}
+
+impl Front {
+    /// Sends what goes past hyper. Ready when all of it that may has left.
+    pub(super) fn poll_past(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut past = self.past.borrow_mut();
+        if past.is_sent() {
+            return Poll::Ready(Ok(()));
+        }
+        let sent = past.poll_send(cx, &mut *self.stream.borrow_mut());
+        if sent.is_pending() {
+            self.write_blocked();
+        } else {
+            self.wrote();
+        }
+        sent
+    }
+
+    /// Sends what went past hyper without its knowing. Gives whether hyper has to be asked again: all that
+    /// it waited for has left, or cannot any more.
+    pub(super) fn sends_past(&self, cx: &mut Context<'_>) -> bool {
+        !self.past.borrow().is_sent() && self.poll_past(cx).is_ready()
+    }
+
+    /// hyper is about to get the head of the answer, with which these lines, each with its end, are to go out.
+    pub(crate) fn answers_with(&self, fields: Vec<u8>) {
+        self.answers();
+        self.past.borrow_mut().put_fields(fields);
+    }
+
+    /// Whether a piece of a body may be sent past hyper. If not, hyper asks for it once it may.
+    pub(crate) fn takes_piece(&self) -> bool {
+        self.past.borrow().has_room()
+    }
+
+    /// Sends a piece of a body past hyper, behind the head of the answer.
+    pub(crate) fn send_past(&self, piece: Bytes) {
+        self.past.borrow_mut().put_piece(piece);
+    }
 }
 
 #[cfg(test)]
