@@ -12,7 +12,7 @@ use lb_core::{
         Valid,
     },
     plan::{Decision, Plan},
-    pool::{Ask, Outcome, Pool},
+    pool::{Ask, Outcome, Pool, ProbeAnswer},
     prng::Prng,
     request::RequestView,
     time::{Duration, Instant},
@@ -124,8 +124,8 @@ fn validate_and_compile(bencher: Bencher<'_, '_>, routes: usize) {
         .bench_values(|config| config.validate().map(|valid| Plan::compile(&valid)).is_ok());
 }
 
-/// One request with others in flight: one for each backend, ten at least. Every other bench of picks is a
-/// case of it.
+/// One request with others in flight: one for each backend, ten at least. With Prequal the answers to its
+/// probes are counted in.
 fn pick_and_finish(bencher: Bencher<'_, '_>, algorithm: Algorithm, backends: usize, weight: fn(u32) -> u32) {
     let config = PoolConfig { algorithm, ..PoolConfig::default() };
     pick_and_finish_with(bencher, config, backends, weight);
@@ -167,6 +167,10 @@ fn pick_and_finish_with(bencher: Bencher<'_, '_>, pool: PoolConfig, backends: us
             pool.finish(ticket, Outcome::Success, now);
         }
         open.extend(pool.pick(black_box(ask()), black_box(now)));
+        while let Some(probe) = pool.poll_probe() {
+            let answer = ProbeAnswer { in_flight: 1, latency: Duration::from_millis(1) };
+            pool.on_probe(probe.endpoint, Some(answer), now);
+        }
     });
     while let Some(ticket) = open.pop_front() {
         pool.finish(ticket, Outcome::Success, now);
@@ -208,6 +212,7 @@ mod pick {
         ring_hash: RingHash, equal;
         maglev: Maglev, equal;
         rendezvous: Rendezvous, equal;
+        prequal: Prequal, equal;
     }
 
     /// A prime sum of weights that is too large for its period to be kept.

@@ -65,3 +65,9 @@ pub const BALANCE_PERCENT_MAX: u32 = 10_000;
 pub const ROUND_PICKS_MAX: u64 = 1 << 14;
 /// Largest latency that an average of latencies takes in, in seconds.
 pub const LATENCY_SECONDS_MAX: u64 = 3600;
+/// Probes of one pool that wait to be sent; further ones are not made.
+pub const PROBES_DUE_MAX: usize = 64;
+/// Most answers to probes that a pool keeps.
+pub const PROBE_ANSWERS_MAX: u32 = 64;
+/// Most probes for each hundred requests.
+pub const PROBE_PERCENT_MAX: u32 = 1000;

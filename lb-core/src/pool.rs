@@ -6,6 +6,7 @@
 //! - a request: [`Pool::pick`] gives a [`Ticket`], [`Pool::finish`] takes it back with an [`Outcome`]
 //!   (an [`Exchange`](crate::exchange::Exchange) does both);
 //! - active checks: [`Pool::poll_check`] says which are due, [`Pool::on_check`] takes their results;
+//! - probes, with an algorithm that wants them: [`Pool::poll_probe`] and [`Pool::on_probe`];
 //! - time: [`Pool::next_wake`] says when [`Pool::wake`] and [`Pool::poll_check`] have something to do;
 //! - effects: [`Pool::poll_transition`] tells what changed, [`Pool::poll_woken`] which of those that wait
 //!   for a slot have to ask again.
@@ -25,6 +26,7 @@
 
 mod checks;
 mod members;
+mod probes;
 mod queue;
 mod sessions;
 mod slab;
@@ -46,6 +48,7 @@ use core::net::SocketAddr;
 
 pub use self::{
     checks::Check,
+    probes::{Probe, ProbeAnswer},
     queue::WaiterId,
     ticket::{Ask, EndpointId, Outcome, Ticket},
     transition::{Cause, Change, Transition},

@@ -19,6 +19,7 @@ mod maglev;
 mod p2c;
 mod peak_ewma;
 mod period;
+mod prequal;
 mod random;
 mod rendezvous;
 mod ring;
@@ -95,7 +96,7 @@ impl Picker {
         now: Instant,
     ) {
         let old = core::mem::replace(&mut self.roster, Roster::new(eligible));
-        let change = Change { old: &old.candidates, eligible: &self.roster.candidates, members, loads, now };
+        let change = Change { old: &old.candidates, roster: &self.roster, members, loads, now };
         self.selector.rebuild(change);
     }
 
@@ -127,13 +128,40 @@ impl Picker {
     pub(crate) fn observe(&mut self, id: EndpointId, sample: Sample, now: Instant) {
         self.selector.observe(id, sample, now);
     }
+
+    /// Whether [`Picker::poll_probe`] has something to give.
+    pub(crate) fn has_probes(&self) -> bool {
+        matches!(&self.selector, Selector::Prequal(prequal) if prequal.has_probes())
+    }
+
+    /// The next endpoint that is to be probed.
+    pub(crate) fn poll_probe(&mut self) -> Option<EndpointId> {
+        match &mut self.selector {
+            Selector::Prequal(prequal) => prequal.poll_probe(),
+            _ => None,
+        }
+    }
+
+    /// What an endpoint answered to a probe: requests in flight and a latency in nanoseconds; none if it
+    /// did not.
+    pub(crate) fn on_probe(
+        &mut self,
+        id: EndpointId,
+        answer: Option<(u32, u64)>,
+        prng: &mut Prng,
+        now: Instant,
+    ) {
+        if let Selector::Prequal(prequal) = &mut self.selector {
+            prequal.on_probe(id, answer, &self.roster, prng, now);
+        }
+    }
 }
 
 /// What a selector is told when the endpoints change.
 struct Change<'a> {
     /// Who was eligible before.
     old: &'a [Candidate],
-    eligible: &'a [Candidate],
+    roster: &'a Roster,
     members: Vec<Candidate>,
     /// Requests in flight, by slot.
     loads: &'a [u32],
@@ -190,6 +218,7 @@ enum Selector {
     JoinIdleQueue(join_idle_queue::JoinIdleQueue),
     Hashed(hashed::Hashed),
     Rendezvous,
+    Prequal(prequal::Prequal),
 }
 
 impl Selector {
@@ -205,11 +234,13 @@ impl Selector {
             Algorithm::RingHash => Self::Hashed(hashed::Hashed::ring(&config.ring_hash)),
             Algorithm::Maglev => Self::Hashed(hashed::Hashed::maglev(&config.maglev)),
             Algorithm::Rendezvous => Self::Rendezvous,
+            Algorithm::Prequal => Self::Prequal(prequal::Prequal::new(&config.prequal)),
         }
     }
 
     fn rebuild(&mut self, change: Change<'_>) {
-        let Change { old, eligible, members, loads, now } = change;
+        let Change { old, roster, members, loads, now } = change;
+        let eligible = &roster.candidates;
         match self {
             Self::Random(random) => random.rebuild(eligible),
             Self::RoundRobin(round_robin) => round_robin.rebuild(old, eligible),
@@ -217,6 +248,7 @@ impl Selector {
             Self::PeakEwma(peak_ewma) => peak_ewma.rebuild(eligible, now),
             Self::JoinIdleQueue(queue) => queue.rebuild(eligible, loads),
             Self::Hashed(hashed) => hashed.rebuild(eligible, members, loads),
+            Self::Prequal(prequal) => prequal.rebuild(roster),
             Self::P2c { .. } | Self::Rendezvous => {}
         }
     }
@@ -232,6 +264,7 @@ impl Selector {
             Self::JoinIdleQueue(queue) => queue.pick(view, prng),
             Self::Hashed(hashed) => hashed.pick(view, prng),
             Self::Rendezvous => rendezvous::pick(view, prng),
+            Self::Prequal(prequal) => prequal.pick(view, prng),
         }
     }
 
@@ -244,13 +277,16 @@ impl Selector {
             | Self::RoundRobin(_)
             | Self::P2c { .. }
             | Self::PeakEwma(_)
-            | Self::Rendezvous => {}
+            | Self::Rendezvous
+            | Self::Prequal(_) => {}
         }
     }
 
     fn observe(&mut self, id: EndpointId, sample: Sample, now: Instant) {
-        if let Self::PeakEwma(peak_ewma) = self {
-            peak_ewma.observe(id, sample, now);
+        match self {
+            Self::PeakEwma(peak_ewma) => peak_ewma.observe(id, sample, now),
+            Self::Prequal(prequal) => prequal.observe(id, sample, now),
+            _ => {}
         }
     }
 }

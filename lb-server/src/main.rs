@@ -1,6 +1,7 @@
 //! The command line of `lb`.
 
 mod demo;
+mod simulate;
 
 use std::{
     fs,
@@ -79,6 +80,9 @@ enum Command {
               value_parser = clap::value_parser!(u64).range(1..=60))]
         timeout: u64,
     },
+    /// Predict what a configuration or a scenario does: latency, errors, load, recovery
+    #[command(after_help = simulate::AFTER_HELP)]
+    Simulate(Box<simulate::Arguments>),
     /// Show a balancer at work in front of mock backends, all inside this process
     Demo {
         /// Where the balancer listens; port 0 takes a free one
@@ -130,6 +134,11 @@ fn main() -> ExitCode {
         Some(Command::Run) => run(cli.config.as_deref()),
         Some(Command::Probe { url, timeout }) => {
             block_on(probed(url.as_deref(), cli.config.as_deref(), Duration::from_secs(timeout)))
+        }
+        Some(Command::Simulate(arguments)) => {
+            let code = simulate::simulate(&arguments, cli.config.as_deref());
+            events.close();
+            return code;
         }
         Some(Command::Demo { listen }) => block_on(demo::run(listen)),
         Some(Command::Backend { name, endpoint, listen }) => block_on(backend(name, endpoint, listen)),

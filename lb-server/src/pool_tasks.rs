@@ -1,9 +1,12 @@
-//! What a pool needs done in the background: active checks when they are due, and names resolved.
+//! What a pool needs done in the background: active checks and probes when they are due, and names
+//! resolved.
 
-use std::time::Duration;
+mod probes;
+
+use std::{net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, header};
+use http::{HeaderValue, Request, header, response};
 use http_body_util::Empty;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -35,6 +38,7 @@ async fn watch(pool: SharedPool, net: Net, clock: Clock) {
         let now = clock.now();
         let (checks, config, next) = pool.with(|state| {
             state.wake(now);
+            probes::start(&pool, &net, state, clock);
             let checks: Vec<Check> = std::iter::from_fn(|| state.poll_check(now)).collect();
             (checks, state.config().health_check.clone(), state.next_wake())
         });
@@ -73,28 +77,40 @@ async fn run_check(pool: SharedPool, net: Net, config: HealthCheck, check: Check
     pool.changed.notify_one();
 }
 
-/// One check on a connection of its own: the status that came.
+/// One check: the status that came.
 async fn ask(net: &Net, config: &HealthCheck, check: &Check) -> Result<u16, CheckFailure> {
-    let stream = net.connect(check.addr).await.map_err(|_| CheckFailure::Connect)?;
+    let host = config.host.as_deref().unwrap_or(&check.authority);
+    let answer = get(net, check.addr, &config.path, host, "lb-health-check").await?;
+    Ok(answer.status.as_u16())
+}
+
+/// One GET on a connection of its own: the head of what came.
+async fn get(
+    net: &Net,
+    addr: SocketAddr,
+    path: &str,
+    host: &str,
+    agent: &'static str,
+) -> Result<response::Parts, CheckFailure> {
+    let stream = net.connect(addr).await.map_err(|_| CheckFailure::Connect)?;
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(|_| CheckFailure::Closed)?;
     let mut request = Request::new(Empty::<Bytes>::new());
-    *request.uri_mut() = config.path.parse().map_err(|_| CheckFailure::Invalid)?;
-    let host = config.host.as_deref().unwrap_or(&check.authority);
+    *request.uri_mut() = path.parse().map_err(|_| CheckFailure::Invalid)?;
     let headers = request.headers_mut();
     headers.insert(header::HOST, HeaderValue::from_str(host).map_err(|_| CheckFailure::Invalid)?);
-    headers.insert(header::USER_AGENT, HeaderValue::from_static("lb-health-check"));
+    headers.insert(header::USER_AGENT, HeaderValue::from_static(agent));
     headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     let asking = async move {
         let response = sender
             .send_request(request)
             .await
             .map_err(|error| if error.is_parse() { CheckFailure::Invalid } else { CheckFailure::Closed })?;
-        Ok(response.status().as_u16())
+        Ok(response.into_parts().0)
     };
     tokio::select! {
         biased;
-        status = asking => status,
+        head = asking => head,
         // The connection's end is told to the request first; this only drives it.
         () = async { let _ = connection.await; std::future::pending::<()>().await } => Err(CheckFailure::Closed),
     }

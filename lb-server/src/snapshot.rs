@@ -143,6 +143,9 @@ impl PoolHandle for SharedPool {
     fn with<R>(&self, f: impl FnOnce(&mut Pool) -> R) -> R {
         let mut pool = lock(&self.state);
         let result = f(&mut pool);
+        if pool.has_probes() {
+            self.changed.notify_one();
+        }
         if pool.has_transitions() || pool.has_woken() {
             let transitions: Vec<Transition> = std::iter::from_fn(|| pool.poll_transition()).collect();
             let woken: Vec<WaiterId> = std::iter::from_fn(|| pool.poll_woken()).collect();

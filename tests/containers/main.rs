@@ -6,6 +6,7 @@
 //! value of `LB_RUN`.
 
 mod chapters;
+mod companion;
 mod compose;
 mod engine;
 mod faults;

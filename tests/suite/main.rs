@@ -2,6 +2,7 @@
 
 mod chapters;
 mod cli;
+mod course;
 mod e2e_backend;
 mod e2e_client;
 mod foreign_backends;

@@ -1,6 +1,7 @@
 //! `cargo xtask course`: the chapters of the course, against `lb` or any other balancer.
 
 mod all;
+mod containers;
 mod convert;
 mod run;
 mod watch;
@@ -8,7 +9,7 @@ mod watch;
 use std::{fmt, io::Write, net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, Subcommand, ValueEnum};
-use lb_testkit::course::{Chapter, Ports};
+use lb_testkit::course::{Chapter, Peer, Ports};
 
 const EXIT_FAILED: u8 = 1;
 const EXIT_USAGE: u8 = 2;
@@ -33,6 +34,10 @@ pub(crate) struct Options {
     /// [default: fixed with --target, else free]
     #[arg(long, value_enum, value_name = "WHICH")]
     ports: Option<PortsOption>,
+
+    /// Take the backends from docker/compose.yaml (`cargo xtask images` builds their image)
+    #[arg(long)]
+    containers: bool,
 
     /// Run it again whenever a file in this directory changes [default: the current one]
     #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true, default_missing_value = ".")]
@@ -154,6 +159,10 @@ async fn chapter(options: &Options) -> Judged {
         (None, Some(command)) => Subject::Start(command.clone()),
         (None, None) => Subject::Lb,
     };
+    if id == "8" && (options.containers || options.ports.is_some()) {
+        let message = "chapter 8 takes backends of this process at free ports: no --containers, no --ports";
+        return Err(Stopped::Usage(message.into()));
+    }
     if options.write && (id != "8" || !matches!(subject, Subject::Lb)) {
         return Err(Stopped::Usage("--write goes with chapter 8, without --target and --start".into()));
     }
@@ -167,7 +176,12 @@ async fn chapter(options: &Options) -> Judged {
             return Err(Stopped::Usage(message));
         };
         let default = if matches!(subject, Subject::Target(_)) { Ports::Fixed } else { Ports::Free };
-        run::run(chapter, &subject, options.ports.map_or(default, Ports::from), wait).await
+        let setting = run::Setting {
+            ports: options.ports.map_or(default, Ports::from),
+            in_containers: options.containers,
+            wait,
+        };
+        run::run(chapter, &subject, setting).await
     };
     let Some(dir) = &options.watch else { return once().await };
     loop {
@@ -188,11 +202,13 @@ fn interruptible(future: impl Future<Output = Judged>) -> Judged {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let judged = runtime.block_on(async {
         use tokio::signal::unix::{SignalKind, signal};
+        // All are listened for before anything is started, so that none of them just kills this process.
+        let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let mut hangup = signal(SignalKind::hangup())?;
         tokio::select! {
             judged = future => judged.map(Some),
-            _ = tokio::signal::ctrl_c() => Ok(None),
+            _ = interrupt.recv() => Ok(None),
             _ = terminate.recv() => Ok(None),
             _ = hangup.recv() => Ok(None),
         }
@@ -206,6 +222,19 @@ fn interruptible(future: impl Future<Output = Judged>) -> Judged {
             std::process::exit(i32::from(EXIT_INTERRUPTED))
         }
     }
+}
+
+/// What the suite leaves out on this machine: the balancer's name, and why.
+pub(crate) fn not_run() -> Vec<(&'static str, String)> {
+    let mut missing: Vec<_> = Peer::ALL
+        .into_iter()
+        .filter(|peer| peer.program().is_none())
+        .map(|peer| (peer.name(), format!("it is not installed (Debian package {})", peer.package())))
+        .collect();
+    if !all::has_python() {
+        missing.push(("example", "python3 is not installed".to_owned()));
+    }
+    missing
 }
 
 /// A line on standard output. Where that is closed nobody wants to know.

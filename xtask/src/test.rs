@@ -4,7 +4,7 @@ use std::{env, process::Command, time::Instant};
 
 use clap::Args;
 
-use crate::containers;
+use crate::{containers, course};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -45,12 +45,12 @@ const TIERS: [Tier; 5] = [
     },
     Tier {
         name: "suite",
-        about: "chapters 1 to 7, the guide, the server's promises end to end, the command line",
+        about: "chapters 1 to 8, the guide and its pages, the server's promises end to end, the command line",
         args: &["test", "--package", "lb-tests"],
     },
     Tier {
         name: "xtask",
-        about: "the parts of the benchmark: its backend, its load, its sums",
+        about: "the parts of the benchmark: its backend, its load, its sums; what --watch sees",
         args: &["test", "--package", "xtask"],
     },
 ];
@@ -104,6 +104,10 @@ pub(crate) fn run(options: &Options) -> bool {
         } else {
             Ran::after(name, about, || cargo(args))
         });
+    }
+    if wanted("suite") {
+        let about = "the course's suites against it";
+        results.extend(course::not_run().iter().map(|(name, why)| Ran::not(name, about, why)));
     }
     let containers = if options.fail_fast && failed(&results) {
         containers::not_run(wanted, EARLIER)

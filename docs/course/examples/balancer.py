@@ -139,8 +139,10 @@ class Balancer(BaseHTTPRequestHandler):
 
 
 class Server(ThreadingHTTPServer):
-    daemon_threads = True
     request_queue_size = 128
+
+    def handle_error(self, *arguments):
+        pass  # a client that leaves is nothing to write home about
 
 
 ip, _, port = CONFIG["listener"][0]["bind"].rpartition(":")

@@ -26,11 +26,13 @@ pub enum Algorithm {
     Maglev,
     /// `rendezvous`: highest random weight.
     Rendezvous,
+    /// `prequal`: the fastest of those that are not too busy, by probes.
+    Prequal,
 }
 
 impl Algorithm {
     /// All of them, with their names.
-    pub const NAMED: [(&str, Self); 10] = [
+    pub const NAMED: [(&str, Self); 11] = [
         ("random", Self::Random),
         ("round_robin", Self::RoundRobin),
         ("tijdeman", Self::Tijdeman),
@@ -41,6 +43,7 @@ impl Algorithm {
         ("ring_hash", Self::RingHash),
         ("maglev", Self::Maglev),
         ("rendezvous", Self::Rendezvous),
+        ("prequal", Self::Prequal),
     ];
 
     /// Whether it places requests by a key.
@@ -134,4 +137,38 @@ pub enum HashKey {
     Cookie(String),
     /// `query`: the percent-decoded value of the first parameter of this name.
     Query(String),
+}
+
+/// `[pool.NAME.prequal]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prequal {
+    /// What probes ask for; default `/load`.
+    pub path: String,
+    /// How long an answer may take; default 100 ms.
+    pub timeout: Duration,
+    /// Probes for each hundred requests; default 100, at most 1,000.
+    pub probe_percent: u32,
+    /// Answers that are removed for each hundred requests, used or not; default 25.
+    pub remove_percent: u32,
+    /// Answers that are kept, and of no more than half of the endpoints; default 16, 2 to 64.
+    pub answers: u32,
+    /// How long an answer is good; default 1 s.
+    pub age: Duration,
+    /// An endpoint that has more requests in flight than so many percent of those asked lately is hot;
+    /// default 84.
+    pub hot_percent: u32,
+}
+
+impl Default for Prequal {
+    fn default() -> Self {
+        Self {
+            path: "/load".into(),
+            timeout: Duration::from_millis(100),
+            probe_percent: 100,
+            remove_percent: 25,
+            answers: 16,
+            age: Duration::from_secs(1),
+            hot_percent: 84,
+        }
+    }
 }

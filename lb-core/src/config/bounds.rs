@@ -24,6 +24,8 @@ pub(super) const CHOICES: Range<u32> = 1..=limits::CHOICES_MAX;
 pub(super) const RING_POINTS: Range<u32> = 1..=limits::RING_POINTS_PER_WEIGHT_MAX;
 pub(super) const MAGLEV_ENTRIES: Range<u32> = 2..=limits::MAGLEV_ENTRIES_MAX;
 pub(super) const BALANCE_PERCENT: Range<u32> = 101..=limits::BALANCE_PERCENT_MAX;
+pub(super) const PROBE_PERCENT: Range<u32> = 1..=limits::PROBE_PERCENT_MAX;
+pub(super) const PROBE_ANSWERS: Range<u32> = 2..=limits::PROBE_ANSWERS_MAX;
 pub(super) const STATUS: Range<u16> = 100..=599;
 pub(super) const SERVER_ERROR: Range<u16> = 500..=599;
 pub(super) const HEAD_SIZE: Range<u64> = 256..=limits::HEAD_BYTES_MAX;

@@ -12,6 +12,7 @@ mod normalise;
 mod parse;
 mod problem;
 mod read;
+pub mod reading;
 mod report;
 mod resilience;
 mod source;
@@ -33,7 +34,7 @@ use core::{
 
 use ipnet::IpNet;
 
-pub use algorithm::{Algorithm, HashKey, Maglev, P2c, PeakEwma, RingHash};
+pub use algorithm::{Algorithm, HashKey, Maglev, P2c, PeakEwma, Prequal, RingHash};
 pub use problem::{Position, Problem, Problems};
 pub use resilience::{
     Concurrency, FundedBy, KeySource, Queue, Robust, Secret, SlowStart, Sticky, SuccessRate,
@@ -202,6 +203,8 @@ pub struct Pool {
     pub ring_hash: RingHash,
     /// `[pool.NAME.maglev]`
     pub maglev: Maglev,
+    /// `[pool.NAME.prequal]`
+    pub prequal: Prequal,
     /// At least one.
     pub backends: Vec<Backend>,
     /// `timeouts`
@@ -243,6 +246,7 @@ impl Pool {
                 Algorithm::PeakEwma => self.peak_ewma == other.peak_ewma,
                 Algorithm::RingHash => self.ring_hash == other.ring_hash,
                 Algorithm::Maglev => self.maglev == other.maglev,
+                Algorithm::Prequal => self.prequal == other.prequal,
                 Algorithm::Random
                 | Algorithm::RoundRobin
                 | Algorithm::Tijdeman
@@ -263,6 +267,7 @@ impl Default for Pool {
             peak_ewma: PeakEwma::default(),
             ring_hash: RingHash::default(),
             maglev: Maglev::default(),
+            prequal: Prequal::default(),
             backends: Vec::new(),
             timeouts: PoolTimeouts::default(),
             limits: PoolLimits::default(),

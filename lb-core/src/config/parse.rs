@@ -4,7 +4,7 @@
 //! gets its default and the next one is read. Whether the values make sense together is not asked here but
 //! in `validate`, which also serves configurations that were built in code.
 
-mod pool;
+pub(super) mod pool;
 mod resilience;
 mod route;
 
@@ -34,25 +34,34 @@ impl Config {
     /// All problems at once, in the order of the file: of syntax, of types, of names and of meaning. Those
     /// that are only consequences of others are left out.
     pub fn load(text: &str) -> Result<Valid, Problems> {
-        if let Some(problem) = unreadable(text) {
-            return Err(Problems { list: [problem].into(), omitted: 0 });
-        }
-        let (root, errors) = DeTable::parse_recoverable(text);
-        let source = Source::new(text, root.get_ref());
-        let syntax = Syntax::of(&errors, &source);
-        let report = Report::default();
-        let mut config = file(Table::new(Path::root(), root.get_ref(), &report));
-        config.normalise();
-        let meaning = Report::default();
-        validate::config(&config, &meaning);
-        report.add_independent(meaning);
-        if !syntax.problems.is_empty() {
-            report.keep_reliable(&source, &syntax.lines, syntax.lost_from);
-        }
-        match report.into_problems(syntax.problems, Some(&source)) {
-            Some(problems) => Err(problems),
-            None => Ok(Valid(config)),
-        }
+        examine(text, |table, report| {
+            let mut config = file(table);
+            config.normalise();
+            let meaning = Report::default();
+            validate::config(&config, &meaning);
+            report.add_independent(meaning);
+            config
+        })
+        .map(Valid)
+    }
+}
+
+/// What `read` makes of a text in TOML, unless there is a problem with it.
+pub(super) fn examine<T>(text: &str, read: impl FnOnce(Table<'_>, &Report) -> T) -> Result<T, Problems> {
+    if let Some(problem) = unreadable(text) {
+        return Err(Problems { list: [problem].into(), omitted: 0 });
+    }
+    let (root, errors) = DeTable::parse_recoverable(text);
+    let source = Source::new(text, root.get_ref());
+    let syntax = Syntax::of(&errors, &source);
+    let report = Report::default();
+    let read = read(Table::new(Path::root(), root.get_ref(), &report), &report);
+    if !syntax.problems.is_empty() {
+        report.keep_reliable(&source, &syntax.lines, syntax.lost_from);
+    }
+    match report.into_problems(syntax.problems, Some(&source)) {
+        Some(problems) => Err(problems),
+        None => Ok(read),
     }
 }
 

@@ -24,19 +24,21 @@ use super::{
 
 /// A value and where it stands. Its readers give none after they have reported what is wrong with it.
 #[derive(Clone)]
-pub(super) struct Node<'a> {
+pub struct Node<'a> {
     pub(super) path: Path,
     value: &'a DeValue<'a>,
     report: &'a Report,
 }
 
 impl<'a> Node<'a> {
-    /// Reports that this is something else than `expected`.
-    pub(super) fn wrong(&self, expected: impl Into<String>) -> Finding {
+    /// What is to be reported when this is something else than `expected`.
+    #[must_use]
+    pub fn wrong(&self, expected: impl Into<String>) -> Finding {
         Finding::new(self.path.clone(), describe(self.value), expected)
     }
 
-    pub(super) fn report(&self, finding: Finding) {
+    /// Reports it.
+    pub fn report(&self, finding: Finding) {
         self.report.add(finding);
     }
 
@@ -45,11 +47,15 @@ impl<'a> Node<'a> {
         None
     }
 
-    pub(super) fn as_str(&self) -> Option<&'a str> {
+    /// The text that this is, if it is one.
+    #[must_use]
+    pub fn as_str(&self) -> Option<&'a str> {
         self.value.as_str()
     }
 
-    pub(super) fn is_table(&self) -> bool {
+    /// Whether this is a table.
+    #[must_use]
+    pub fn is_table(&self) -> bool {
         self.value.is_table()
     }
 
@@ -59,18 +65,18 @@ impl<'a> Node<'a> {
             || self.value.as_table().is_some_and(|table| table.is_empty())
     }
 
-    pub(super) fn string(&self, expected: &str) -> Option<String> {
+    /// A text.
+    pub fn string(&self, expected: &str) -> Option<String> {
         self.as_str().map(ToString::to_string).or_else(|| self.refuse(expected))
     }
 
-    pub(super) fn boolean(&self) -> Option<bool> {
+    /// A truth value.
+    pub fn boolean(&self) -> Option<bool> {
         self.value.as_bool().or_else(|| self.refuse("true or false"))
     }
 
-    pub(super) fn integer<T: TryFrom<u64> + PartialOrd + core::fmt::Display>(
-        &self,
-        range: &Range<T>,
-    ) -> Option<T> {
+    /// An integer within a range.
+    pub fn integer<T: TryFrom<u64> + PartialOrd + core::fmt::Display>(&self, range: &Range<T>) -> Option<T> {
         let number = self
             .value
             .as_integer()
@@ -87,6 +93,19 @@ impl<'a> Node<'a> {
                 if meant.is_some_and(|number| range.contains(&number)) { ", without quotes" } else { "" };
             self.refuse(format!("{}{hint}", bounds::integer(range)))
         })
+    }
+
+    /// A number, with or without a point, within a range.
+    pub fn number(&self, range: &Range<f64>) -> Option<f64> {
+        let text = match self.value {
+            DeValue::Float(number) => Some(number.to_string()),
+            DeValue::Integer(number) => Some(number.to_string()),
+            _ => None,
+        };
+        let number = text.and_then(|text| text.replace('_', "").parse().ok());
+        number
+            .filter(|number| range.contains(number))
+            .or_else(|| self.refuse(format!("a number from {} to {}", range.start(), range.end())))
     }
 
     /// A text of a certain form.
@@ -108,7 +127,8 @@ impl<'a> Node<'a> {
         }
     }
 
-    pub(super) fn duration(&self, range: &Range<Duration>) -> Option<Duration> {
+    /// A duration, such as `"250ms"`, within a range.
+    pub fn duration(&self, range: &Range<Duration>) -> Option<Duration> {
         let duration = self.parsed(values::duration)?;
         if range.contains(&duration) { Some(duration) } else { self.refuse(bounds::duration(range)) }
     }
@@ -119,7 +139,7 @@ impl<'a> Node<'a> {
     }
 
     /// One of a closed set of words.
-    pub(super) fn word<T: Copy>(&self, words: &[(&'static str, T)]) -> Option<T> {
+    pub fn word<T: Copy>(&self, words: &[(&'static str, T)]) -> Option<T> {
         let found = self.as_str().and_then(|text| words.iter().find(|(word, _)| *word == text));
         if let Some((_, value)) = found {
             return Some(*value);
@@ -131,7 +151,7 @@ impl<'a> Node<'a> {
     }
 
     /// The elements of an array.
-    pub(super) fn items(&self, expected: &str) -> Option<Vec<Node<'a>>> {
+    pub fn items(&self, expected: &str) -> Option<Vec<Node<'a>>> {
         let Some(items) = self.value.as_array() else { return self.refuse(expected) };
         let node = |(index, item): (usize, &'a toml::Spanned<DeValue<'a>>)| Node {
             path: self.path.index(index),
@@ -142,7 +162,7 @@ impl<'a> Node<'a> {
     }
 
     /// The elements of an array, or the value itself as the only one.
-    pub(super) fn one_or_more(&self, expected: &str) -> Option<Vec<Node<'a>>> {
+    pub fn one_or_more(&self, expected: &str) -> Option<Vec<Node<'a>>> {
         if self.value.is_array() { self.items(expected) } else { Some([self.clone()].into()) }
     }
 
@@ -156,13 +176,14 @@ impl<'a> Node<'a> {
         Some(self.items(expected)?.iter().map(|item| read(item).unwrap_or_else(T::placeholder)).collect())
     }
 
-    pub(super) fn table(&self, expected: &str) -> Option<Table<'a>> {
+    /// A table.
+    pub fn table(&self, expected: &str) -> Option<Table<'a>> {
         let Some(table) = self.value.as_table() else { return self.refuse(expected) };
         Some(Table::new(self.path.clone(), table, self.report))
     }
 
     /// The entries of a table whose keys are free: each with its key.
-    pub(super) fn entries(&self, expected: &str) -> Option<Vec<(&'a str, Node<'a>)>> {
+    pub fn entries(&self, expected: &str) -> Option<Vec<(&'a str, Node<'a>)>> {
         let Some(table) = self.value.as_table() else { return self.refuse(expected) };
         let mut entries: Vec<_> = table.iter().collect();
         entries.sort_by_key(|(key, _)| key.span().start);
@@ -238,7 +259,7 @@ fn describe(value: &DeValue<'_>) -> String {
 }
 
 /// A table of which each key has a meaning; keys that nobody asked for are problems.
-pub(super) struct Table<'a> {
+pub struct Table<'a> {
     path: Path,
     table: &'a DeTable<'a>,
     report: &'a Report,
@@ -252,14 +273,14 @@ impl<'a> Table<'a> {
     }
 
     /// The value of `name`, if it is there.
-    pub(super) fn get(&mut self, name: &'static str) -> Option<Node<'a>> {
+    pub fn get(&mut self, name: &'static str) -> Option<Node<'a>> {
         self.known.push(name);
         let value = self.table.get(name)?;
         Some(Node { path: self.path.name(name), value: value.get_ref(), report: self.report })
     }
 
     /// The value of `name`; reports when it is not there.
-    pub(super) fn required(&mut self, name: &'static str, expected: &str) -> Option<Node<'a>> {
+    pub fn required(&mut self, name: &'static str, expected: &str) -> Option<Node<'a>> {
         let node = self.get(name);
         if node.is_none() {
             self.missing.push((name, Finding::absent(self.path.name(name), expected)));
@@ -268,12 +289,7 @@ impl<'a> Table<'a> {
     }
 
     /// Reads `name` into `slot`, which keeps its default if the key is not there, or wrong.
-    pub(super) fn set<T>(
-        &mut self,
-        name: &'static str,
-        slot: &mut T,
-        read: impl FnOnce(&Node<'a>) -> Option<T>,
-    ) {
+    pub fn set<T>(&mut self, name: &'static str, slot: &mut T, read: impl FnOnce(&Node<'a>) -> Option<T>) {
         if let Some(value) = self.get(name).as_ref().and_then(read) {
             *slot = value;
         }
@@ -281,7 +297,7 @@ impl<'a> Table<'a> {
 
     /// Reports the keys that nobody asked for. One that was probably meant to be a known key stands for it:
     /// that the known key is missing goes without saying then.
-    pub(super) fn finish(self) {
+    pub fn finish(self) {
         let Self { path, table, report, known, missing } = self;
         let mut meant: Vec<&str> = Vec::new();
         for (key, _) in table.iter().filter(|(key, _)| !known.contains(&key.get_ref().as_ref())) {

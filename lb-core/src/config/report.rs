@@ -16,9 +16,9 @@ use super::{
 };
 use crate::limits::PROBLEMS_MAX;
 
-/// A problem by key path.
+/// A problem by key path, before it has a position.
 #[derive(Clone, Debug)]
-pub(super) struct Finding {
+pub struct Finding {
     path: Path,
     part: Part,
     found: String,
@@ -55,7 +55,9 @@ impl Finding {
         Self { part: Part::Key, ..self }
     }
 
-    pub(super) fn nearest(self, nearest: Option<impl Into<String>>) -> Self {
+    /// With the valid name or value that is closest to what was found.
+    #[must_use]
+    pub fn nearest(self, nearest: Option<impl Into<String>>) -> Self {
         Self { nearest: nearest.map(Into::into), ..self }
     }
 

@@ -117,7 +117,8 @@ fn the_example_shows_every_key() {
                 [pool.a]\nalgorithm = \"p2c\"\np2c = { x = 1 }\n\
                 [pool.b]\nalgorithm = \"peak_ewma\"\npeak_ewma = { x = 1 }\n\
                 [pool.c]\nalgorithm = \"ring_hash\"\nring_hash = { x = 1 }\nhash = { x = 1 }\n\
-                [pool.d]\nalgorithm = \"maglev\"\nmaglev = { x = 1 }\n[[route]]\n\
+                [pool.d]\nalgorithm = \"maglev\"\nmaglev = { x = 1 }\n\
+                [pool.e]\nalgorithm = \"prequal\"\nprequal = { x = 1 }\n[[route]]\n\
                 x = 1\nmatch = { x = 1 }\nrate_limit = { x = 1 }\nrequest = { x = 1 }\nresponse = { x = 1 }\n";
     let problems = Config::load(file).unwrap_err();
     let unknown = problems.list.iter().filter(|problem| problem.found == "an unknown key");
@@ -131,7 +132,7 @@ fn the_example_shows_every_key() {
             assert!(is_shown, "{key} of {}", problem.key);
         }
     }
-    assert_eq!(sections, 23);
+    assert_eq!(sections, 24);
 }
 
 #[test]

@@ -179,6 +179,28 @@ impl Tiers {
             tier.picker.observe(id, sample, now);
         }
     }
+
+    pub(super) fn has_probes(&self) -> bool {
+        self.0.iter().any(|tier| tier.picker.has_probes())
+    }
+
+    /// The next endpoint that is to be probed.
+    pub(super) fn poll_probe(&mut self) -> Option<EndpointId> {
+        self.0.iter_mut().find_map(|tier| tier.picker.poll_probe())
+    }
+
+    /// What an endpoint answered to a probe; those that it does not belong to take no notice.
+    pub(super) fn on_probe(
+        &mut self,
+        id: EndpointId,
+        answer: Option<(u32, u64)>,
+        prng: &mut Prng,
+        now: Instant,
+    ) {
+        for tier in &mut self.0 {
+            tier.picker.on_probe(id, answer, prng, now);
+        }
+    }
 }
 
 impl Tier {

@@ -3,6 +3,7 @@
 mod golden;
 mod hashing;
 mod load;
+mod prequal;
 mod round;
 mod shares;
 mod universal;

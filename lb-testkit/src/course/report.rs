@@ -60,7 +60,6 @@ impl Report {
     }
 
     /// The cases in order, with what came of each.
-    #[must_use]
     pub fn verdicts(&self) -> &[(&'static Case, Verdict)] {
         &self.verdicts
     }

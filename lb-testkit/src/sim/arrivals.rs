@@ -9,6 +9,9 @@ use super::{
     model::{Arrivals, Gaps},
 };
 
+/// Least time from one burst to the next, in nanoseconds, so that time goes on.
+const BURST_NANOS_MIN: u64 = 1000;
+
 /// An arrival process at work. A closed loop is not one: there the end of a request begins the next.
 pub(super) struct Process<'a> {
     arrivals: &'a Arrivals,
@@ -35,7 +38,7 @@ impl<'a> Process<'a> {
             Arrivals::Open { gaps: Gaps::Even, rate, profile } => self.even(*rate, profile, end)?,
             Arrivals::Bursts { every, size } => {
                 let burst = self.count / u64::from(*size).max(1);
-                nanos(*every).max(1).saturating_mul(burst)
+                nanos(*every).max(BURST_NANOS_MIN).saturating_mul(burst)
             }
             Arrivals::Trace(times) => *times.get(self.count as usize)?,
             Arrivals::Closed { .. } => return None,

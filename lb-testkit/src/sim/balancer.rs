@@ -137,17 +137,25 @@ impl Balancer {
     }
 }
 
+/// Where the backends are: at the addresses from here on.
+const FIRST_ADDRESS: u32 = u32::from_be_bytes([10, 0, 0, 0]);
+
 /// Backends get addresses of their own, which say their places in the model.
-fn configured(index: u32, backend: &Backend) -> config::Backend {
-    let address = BackendAddress::Ip(SocketAddr::from((index.to_be_bytes().map(|byte| byte), 80)));
-    config::Backend { weight: backend.weight, ..config::Backend::at(address, backend.name.to_string()) }
+pub(super) fn configured(index: u32, backend: &Backend) -> config::Backend {
+    let address = SocketAddr::from((FIRST_ADDRESS.wrapping_add(index).to_be_bytes(), 80));
+    config::Backend {
+        weight: backend.weight,
+        priority: backend.priority,
+        max_in_flight: backend.max_in_flight,
+        ..config::Backend::at(BackendAddress::Ip(address), backend.name.to_string())
+    }
 }
 
 /// The place of the backend with this address.
 #[inline]
 pub(super) fn backend_at(address: SocketAddr) -> u32 {
     match address {
-        SocketAddr::V4(address) => address.ip().to_bits(),
+        SocketAddr::V4(address) => address.ip().to_bits().wrapping_sub(FIRST_ADDRESS),
         SocketAddr::V6(_) => u32::MAX,
     }
 }

@@ -10,6 +10,8 @@ use super::{
 
 /// Steps in which a cold start recovers.
 const COLD_START_STEPS: u32 = 50;
+/// Least time between two changes, in nanoseconds, so that time goes on.
+const STEP_NANOS_MIN: u64 = 1000;
 /// Slowest speed that is not a stop, in millionths.
 const SPEED_MIN: u64 = 1;
 
@@ -116,14 +118,17 @@ impl Strike<'_> {
                 self.condition.speed = slowed(*factor);
                 self.until
             }
+            // Without an end there is nothing to recover towards.
+            Trouble::ColdStart { factor } if self.until == u64::MAX => {
+                self.condition.speed = slowed(*factor);
+                self.until
+            }
             Trouble::ColdStart { factor } => {
-                let length = if self.until == u64::MAX { 0 } else { self.until - self.from };
-                let left =
-                    f64::from(COLD_START_STEPS - phase.min(COLD_START_STEPS)) / f64::from(COLD_START_STEPS);
+                let left = f64::from(COLD_START_STEPS.saturating_sub(phase)) / f64::from(COLD_START_STEPS);
                 self.condition.speed = slowed(1.0 + (factor - 1.0) * left);
-                let next = u64::from(phase) + 1;
-                let offset = u128::from(length) * u128::from(next) / u128::from(COLD_START_STEPS);
-                self.from.saturating_add(u64::try_from(offset).unwrap_or(u64::MAX)).max(now + 1)
+                let (length, next) = (u128::from(self.until - self.from), u128::from(phase) + 1);
+                let offset = u64::try_from(length * next / u128::from(COLD_START_STEPS)).unwrap_or(u64::MAX);
+                self.from.saturating_add(offset).max(now + STEP_NANOS_MIN)
             }
             Trouble::Fail { share, status, after, seen_by_checks } => {
                 self.condition.failing = Some(Failing {
@@ -142,7 +147,7 @@ impl Strike<'_> {
                 let pauses = phase % 2 == 1;
                 self.condition.speed = if pauses { 0 } else { FULL_SPEED };
                 let gap = if pauses { nanos(*length) } else { self.draw(nanos(*every)) };
-                now.saturating_add(gap.max(1))
+                now.saturating_add(gap.max(STEP_NANOS_MIN))
             }
             Trouble::Down => {
                 self.condition.refuses = true;
@@ -156,14 +161,14 @@ impl Strike<'_> {
             Trouble::Flap { down, up } => {
                 resets = phase % 2 == 0;
                 self.condition.refuses = resets;
-                now.saturating_add(nanos(if resets { *down } else { *up }).max(1))
+                now.saturating_add(nanos(if resets { *down } else { *up }).max(STEP_NANOS_MIN))
             }
             Trouble::Antagonist { factors, dwell } => {
                 let place = if phase == 0 { 0 } else { self.other_than_last(factors.len()) };
                 self.phase = 1 + place as u32;
                 self.condition.speed =
                     (factors.get(place).map_or(FULL_SPEED, |factor| share(*factor))).max(SPEED_MIN);
-                now.saturating_add(self.draw(nanos(*dwell)).max(1))
+                now.saturating_add(self.draw(nanos(*dwell)).max(STEP_NANOS_MIN))
             }
             Trouble::Drain => {
                 self.condition.drained = true;
@@ -266,6 +271,26 @@ mod tests {
             assert_eq!(at, (10 + step as u64) * SECOND);
             let slowness = 1.0 + 4.0 * (50.0 - step as f64) / 50.0;
             assert!((condition.speed as f64 - 1e6 / slowness).abs() <= 1.0, "{step}: {condition:?}");
+        }
+    }
+
+    #[test]
+    fn a_cold_start_without_end_does_not_recover() {
+        let course = course(&fault(Trouble::ColdStart { factor: 5.0 }, None), 99);
+        assert_eq!(course, [(10 * SECOND, Condition { speed: 200_000, ..Condition::GOOD }, false)]);
+    }
+
+    /// However short the times are, time goes on.
+    #[test]
+    fn no_time_is_no_standstill() {
+        let zero = Duration::ZERO;
+        for trouble in [
+            Trouble::Flap { down: zero, up: zero },
+            Trouble::Pauses { every: zero, length: zero },
+            Trouble::Antagonist { factors: vec![1.0, 0.5], dwell: zero },
+        ] {
+            let course = course(&fault(trouble, None), 1001);
+            assert!(course[1000].0 - course[0].0 >= 1000 * STEP_NANOS_MIN);
         }
     }
 

@@ -18,14 +18,18 @@
 
 mod arrivals;
 mod balancer;
+pub mod batch;
+pub mod compare;
 mod engine;
 mod fault;
 mod histogram;
+mod keys;
 mod law;
 mod measure;
 mod model;
 mod outcome;
 mod queue;
+pub mod scenario;
 mod station;
 #[cfg(test)]
 mod tests;
@@ -33,10 +37,11 @@ mod tests;
 use std::{fmt, sync::atomic::AtomicU64};
 
 pub use self::{
+    batch::CaseOutcome,
     engine::IN_SYSTEM_MAX,
     histogram::{Coarse, Histogram, LogLinear},
     law::Law,
-    model::{Arrivals, Backend, Client, Discipline, Fault, Gaps, Model, Trouble},
+    model::{Arrivals, Backend, Client, Discipline, Fault, Gaps, Keys, Model, Trouble},
     outcome::{BackendOutcome, Bucket, Failure, FaultOutcome, Ledger, MARKS_MAX, Mark, Outcome, Series},
     station::Account,
 };

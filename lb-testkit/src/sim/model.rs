@@ -40,6 +40,8 @@ pub struct Model {
     pub arrivals: Arrivals,
     /// How long a backend works on a request at speed 1; default 20 ms, fixed.
     pub service: Law,
+    /// What algorithms that hash place requests by; default: nothing, which is a key of its own for each.
+    pub keys: Option<Keys>,
     /// How clients behave.
     pub client: Client,
     /// What goes wrong.
@@ -64,6 +66,7 @@ impl Model {
             backends,
             arrivals: Arrivals::poisson(0.0),
             service: Law::fixed(20_000_000),
+            keys: None,
             client: Client::default(),
             faults: Vec::new(),
             duration: Duration::from_secs(60),
@@ -90,6 +93,10 @@ pub struct Backend {
     pub name: Arc<str>,
     /// As configured; default 1.
     pub weight: u32,
+    /// As configured: the tier it belongs to; default 0, the first.
+    pub priority: u32,
+    /// As configured: most requests that a balancer has in flight here; default: what the pool says.
+    pub max_in_flight: Option<u32>,
     /// Requests that it works on at once at full speed; default 1.
     pub slots: u32,
     /// What happens to more requests than slots; default [`Discipline::Fifo`].
@@ -113,6 +120,8 @@ impl Backend {
         Self {
             name: name.into(),
             weight: 1,
+            priority: 0,
+            max_in_flight: None,
             slots: 1,
             discipline: Discipline::Fifo,
             speed: 1.0,
@@ -186,6 +195,15 @@ pub enum Gaps {
     Poisson,
     /// All the same.
     Even,
+}
+
+/// Keys of requests, by Zipf's law: the k-th one is drawn in proportion to `k^-skew`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Keys {
+    /// How many; at least 1.
+    pub count: u32,
+    /// 0: all alike; around 1: as most things people ask for.
+    pub skew: f64,
 }
 
 /// How clients behave.

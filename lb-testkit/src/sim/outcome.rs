@@ -106,6 +106,13 @@ impl Outcome {
         area / (self.window as f64).max(1.0)
     }
 
+    /// How often balancers took a backend out, by ejection or by checks.
+    #[must_use]
+    pub fn ejections(&self) -> u64 {
+        let out = |mark: &&Mark| matches!(mark.change, Change::Ejected { .. } | Change::Down(_));
+        self.marks.iter().filter(out).count() as u64
+    }
+
     /// Adds another run's counts, for figures over several seeds. What belongs to one run (its series,
     /// marks, faults and ledger) stays that of the first.
     pub fn add(&mut self, other: &Self) {

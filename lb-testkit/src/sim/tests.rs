@@ -152,7 +152,20 @@ fn closed_loop() {
     });
     let throughput = outcome.requests as f64 / (outcome.window as f64 / UNIT);
     assert_near("users", throughput * (mean(&outcome) + 10.0), 40.0, 0.01);
-    assert!(outcome.utilisation(0) > 0.99, "40 users with 2 + 10 of time each overload two servers");
+    assert!(outcome.utilisation(0) > 0.97, "40 users with 2 + 10 of time each overload two servers");
+}
+
+/// Users that do not think, and are refused at once, do not stop the time.
+#[test]
+fn refused_users_come_back_later() {
+    let mut model = Model {
+        arrivals: Arrivals::Closed { users: 3, think: Law::fixed(0) },
+        duration: Duration::from_secs(1),
+        ..Model::new(vec![Backend { weight: 0, ..Backend::new("a") }])
+    };
+    model.pool.retry.tries = 1;
+    let outcome = run(&model);
+    assert_eq!((outcome.requests, outcome.error_share()), (3000, 1.0));
 }
 
 /// A backend at half speed serves half as fast; the network's delay is paid twice.
@@ -257,6 +270,9 @@ fn a_drained_backend_gets_nothing() {
     assert_eq!(outcome.requests, outcome.answered());
     let (from, until) = (2 * 1_000_000_000 / outcome.series.width, 4 * 1_000_000_000 / outcome.series.width);
     for (place, bucket) in (0..).zip(&outcome.series.buckets) {
+        if place == from || place == until {
+            continue; // partly drained
+        }
         assert_eq!(bucket.tries[0] == 0, (from..until).contains(&place), "{place}: {:?}", bucket.tries);
     }
 }

@@ -12,6 +12,7 @@ use crate::support::lb;
 #[case::check(&["check", "--help"], &["Usage: lb check", "--config"])]
 #[case::probe(&["probe", "--help"], &["Usage: lb probe", "[URL]", "--timeout", "Exit codes"])]
 #[case::demo(&["demo", "--help"], &["Usage: lb demo", "--listen"])]
+#[case::simulate(&["simulate", "--help"], &["Usage: lb simulate", "--rate", "--service", "--compare", "--html", "Exit codes"])]
 #[case::backend(&["backend", "--help"], &["Usage: lb backend", "--name", "--endpoint", "--listen", "APP"])]
 #[case::version(&["--version"], &[concat!("lb ", env!("CARGO_PKG_VERSION"))])]
 #[tokio::test]

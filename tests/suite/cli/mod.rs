@@ -6,3 +6,4 @@ mod demo;
 mod help;
 mod probe;
 mod run;
+mod simulate;

@@ -20,25 +20,28 @@ use tokio::{
 /// Where the binary is; built first, in the profile that this test was built in.
 pub(crate) fn binary() -> &'static PathBuf {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| {
-        // target/PROFILE/deps/suite-HASH
-        let directory = env::current_exe()
-            .ok()
-            .and_then(|exe| Some(exe.parent()?.parent()?.to_owned()))
-            .expect("the test executable is in a target directory");
-        let profile = match directory.file_name().and_then(OsStr::to_str) {
-            Some("debug") | None => "dev",
-            Some(profile) => profile,
-        };
-        let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let built = std::process::Command::new(cargo)
-            .args(["build", "--quiet", "--package", "lb-server", "--bin", "lb", "--profile", profile])
-            .arg("--manifest-path")
-            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))
-            .status();
-        assert!(built.is_ok_and(|status| status.success()), "the binary lb cannot be built");
-        directory.join("lb")
-    })
+    BINARY.get_or_init(|| built("lb-server", "lb"))
+}
+
+/// Builds a binary of this workspace; gives where it is.
+pub(crate) fn built(package: &str, name: &str) -> PathBuf {
+    // target/PROFILE/deps/suite-HASH
+    let directory = env::current_exe()
+        .ok()
+        .and_then(|exe| Some(exe.parent()?.parent()?.to_owned()))
+        .expect("the test executable is in a target directory");
+    let profile = match directory.file_name().and_then(OsStr::to_str) {
+        Some("debug") | None => "dev",
+        Some(profile) => profile,
+    };
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let built = std::process::Command::new(cargo)
+        .args(["build", "--quiet", "--package", package, "--bin", name, "--profile", profile])
+        .arg("--manifest-path")
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))
+        .status();
+    assert!(built.is_ok_and(|status| status.success()), "the binary {name} cannot be built");
+    directory.join(name)
 }
 
 fn command(arguments: &[&str]) -> Command {

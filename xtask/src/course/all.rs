@@ -124,9 +124,7 @@ fn contenders(subject: &Subject) -> Result<Vec<Contender>, Stopped> {
         let (name, how) = (peer.name(), How::Peer(peer));
         contenders.push(Contender { name, how, chapters: theirs.clone(), must_pass: theirs.clone() });
     }
-    let python =
-        Command::new("python3").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-    if python.is_ok_and(|status| status.success()) {
+    if has_python() {
         contenders.push(Contender {
             name: "the Python example",
             how: How::Command(format!("exec python3 '{EXAMPLE}'")),
@@ -139,14 +137,18 @@ fn contenders(subject: &Subject) -> Result<Vec<Contender>, Stopped> {
     Ok(contenders)
 }
 
+pub(super) fn has_python() -> bool {
+    let mut python = Command::new("python3");
+    let version = python.arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    version.is_ok_and(|status| status.success())
+}
+
 /// The page of the guide.
 fn page(table: &Table, failures: &str) -> String {
-    let mut versions = Vec::new();
-    for peer in Peer::ALL {
-        let flag = if peer == Peer::Nginx { "-v" } else { "-vv" };
-        let output = peer.program().and_then(|program: std::path::PathBuf| version(&program, flag));
-        versions.push(output.unwrap_or_else(|| format!("no {}", peer.name())));
-    }
+    let versions = Peer::ALL.map(|peer| {
+        let told = peer.program().and_then(|program| version(&program));
+        told.unwrap_or_else(|| format!("no {}", peer.name()))
+    });
     format!(
         "# Who passes what\n\n\
          Written by `cargo xtask course 8 --write`; a test runs the suites again and compares.\n\n\
@@ -163,9 +165,10 @@ fn page(table: &Table, failures: &str) -> String {
 }
 
 /// The first line that a program says about its version.
-fn version(program: &Path, flag: &str) -> Option<String> {
-    let output = Command::new(program).arg(flag).output().ok()?;
+fn version(program: &Path) -> Option<String> {
+    let output = Command::new(program).arg("-v").output().ok()?;
     let text = [output.stdout, output.stderr].concat();
     let line = String::from_utf8_lossy(&text).lines().next()?.to_owned();
+    // `nginx version: nginx/1.22.1`, `HAProxy version 2.6.12 2026/10/17 - https://haproxy.org/`
     Some(line.split(" - ").next().unwrap_or(&line).trim_start_matches("nginx version: ").to_owned())
 }

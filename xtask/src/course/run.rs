@@ -12,7 +12,7 @@ use lb_testkit::course::{
 };
 use tokio::{net::TcpStream, time::sleep};
 
-use super::{Judged, Stopped, Subject, complain, say};
+use super::{Judged, Stopped, Subject, complain, containers, say};
 
 /// The port that the course gives to the balancer.
 const LISTEN_PORT: u16 = 8000;
@@ -21,12 +21,29 @@ const PACE: Duration = Duration::from_millis(50);
 /// How much of a balancer's own output is shown below failures.
 const OUTPUT_SHOWN_LINES_MAX: usize = 10;
 
+/// How a chapter is set up.
+#[derive(Clone, Copy)]
+pub(super) struct Setting {
+    pub(super) ports: Ports,
+    /// Whether the backends run in containers.
+    pub(super) in_containers: bool,
+    /// How long the balancer may take until it listens.
+    pub(super) wait: Duration,
+}
+
 /// Starts the cast, and the balancer unless it is a target; runs the chapter; tells how it went.
-pub(super) async fn run(chapter: Chapter, subject: &Subject, ports: Ports, wait: Duration) -> Judged {
-    let fixed_help = |error: io::Error| {
-        Stopped::Cannot(format!("{error}\n--ports free takes other ports; or end what uses this one"))
+pub(super) async fn run(chapter: Chapter, subject: &Subject, setting: Setting) -> Judged {
+    let Setting { ports, in_containers, wait } = setting;
+    let cast = match in_containers {
+        true => containers::cast(chapter, ports).await,
+        false => Cast::start(chapter, ports).await,
     };
-    let cast = Cast::start(chapter, ports).await.map_err(fixed_help)?;
+    let cast = cast.map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            Stopped::Cannot(format!("{error}\n--ports free takes other ports; or end what uses this one"))
+        }
+        _ => Stopped::Cannot(error.to_string()),
+    })?;
     say(chapter);
     say("backends:");
     for member in cast.members() {

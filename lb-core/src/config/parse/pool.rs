@@ -8,7 +8,7 @@ use super::resilience;
 use crate::config::{
     AdminState, Backend, HealthCheck, InitialHealth, Outlier, Pool, PoolLimits, PoolTimeouts, StatusRange,
     bounds,
-    read::{Node, Placeholder},
+    read::{Node, Placeholder, Table},
     values,
 };
 
@@ -22,10 +22,17 @@ pub(super) fn pool(name: &str, node: &Node<'_>) -> Pool {
     let Some(mut table) = node.table(&format!("a section that begins with [pool.{name}]")) else {
         return pool;
     };
-    algorithm::read(&mut table, &mut pool);
     if let Some(node) = table.required("backends", BACKENDS) {
         pool.backends = node.list(BACKENDS, backend).unwrap_or_default();
     }
+    settings(&mut table, &mut pool);
+    table.finish();
+    pool
+}
+
+/// Reads all keys but `backends`.
+pub(in crate::config) fn settings(table: &mut Table<'_>, pool: &mut Pool) {
+    algorithm::read(table, pool);
     table.set("timeouts", &mut pool.timeouts, timeouts);
     table.set("limits", &mut pool.limits, limits);
     table.set("health_check", &mut pool.health_check, |node| Some(Some(health_check(node)?)));
@@ -41,8 +48,6 @@ pub(super) fn pool(name: &str, node: &Node<'_>) -> Pool {
     table.set("concurrency", &mut pool.concurrency, |node| Some(Some(resilience::concurrency(node)?)));
     table.set("sticky", &mut pool.sticky, |node| Some(Some(resilience::sticky(node)?)));
     table.set("resolve_interval", &mut pool.resolve_interval, |node| node.duration(&bounds::INTERVAL));
-    table.finish();
-    pool
 }
 
 fn backend(node: &Node<'_>) -> Option<Backend> {

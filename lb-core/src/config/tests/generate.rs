@@ -21,8 +21,8 @@ use proptest::{
 use self::resilience::{resilience, resilience_keys};
 use crate::config::{
     AdminState, Algorithm, Backend, BackendAddress, Config, Firewall, HashKey, HeaderEdits, HealthCheck,
-    InitialHealth, Listener, LogFormat, Maglev, Match, Outlier, P2c, PathMatch, PeakEwma, Pool, RateLimit,
-    RateLimitKey, RequestEdits, Retry, RingHash, Route, StatusRange,
+    InitialHealth, Listener, LogFormat, Maglev, Match, Outlier, P2c, PathMatch, PeakEwma, Pool, Prequal,
+    RateLimit, RateLimitKey, RequestEdits, Retry, RingHash, Route, StatusRange,
     values::{duration_text, size_text},
 };
 
@@ -193,7 +193,7 @@ prop_compose! {
     /// A pool of which only the options of algorithms mean something.
     fn options()(
         key in 0..5usize, name in "[a-z]{1,9}", choices in 1..=16u32, decay in timeout(), error_latency in timeout(),
-        points in 1..999u32, table_size in select(&[2, 65_537, 5_000_011][..]), balance_factor in option::of(101..=10_000u32),
+        probe_percent in 1..=1000u32, answers in 2..=64u32, points in 1..999u32, table_size in select(&[2, 65_537, 5_000_011][..]), balance_factor in option::of(101..=10_000u32),
     ) -> Pool {
         let decay = decay + Duration::from_millis(10);
         let hash = [HashKey::Client, HashKey::Path, HashKey::Header(name.clone()), HashKey::Cookie(name.clone()), HashKey::Query(name)];
@@ -203,6 +203,7 @@ prop_compose! {
             peak_ewma: PeakEwma { choices, decay, error_latency, reprobe: decay },
             ring_hash: RingHash { points, balance_factor },
             maglev: Maglev { table_size, balance_factor },
+            prequal: Prequal { probe_percent, answers, age: decay, ..Prequal::default() },
             ..Pool::default()
         }
     }
@@ -218,6 +219,7 @@ fn choose(pool: &mut Pool, algorithm: Algorithm, options: Pool) {
         Algorithm::P2c => pool.p2c = options.p2c,
         Algorithm::PeakEwma => pool.peak_ewma = options.peak_ewma,
         Algorithm::RingHash => pool.ring_hash = options.ring_hash,
+        Algorithm::Prequal => pool.prequal = options.prequal,
         Algorithm::Maglev if options.maglev.table_size as usize >= pool.backends.len() => {
             pool.maglev = options.maglev;
         }
@@ -434,6 +436,11 @@ fn options_text(pool: &Pool) -> Vec<(&'static str, String)> {
             ("peak_ewma.decay", time(pool.peak_ewma.decay)),
             ("peak_ewma.error_latency", time(pool.peak_ewma.error_latency)),
             ("peak_ewma.reprobe", time(pool.peak_ewma.reprobe)),
+        ]),
+        Algorithm::Prequal => keys.extend([
+            ("prequal.probe_percent", pool.prequal.probe_percent.to_string()),
+            ("prequal.answers", pool.prequal.answers.to_string()),
+            ("prequal.age", time(pool.prequal.age)),
         ]),
         Algorithm::RingHash => {
             keys.push(("ring_hash.points", pool.ring_hash.points.to_string()));

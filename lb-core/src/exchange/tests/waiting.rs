@@ -200,5 +200,5 @@ fn those_that_wait_are_pending() {
     let limits = PoolLimits { pending: 2, ..PoolLimits::default() };
     let pool = handle(&config::Pool { limits, ..capped(1) });
     let (_first, _second) = (begin(&pool, GET), begin(&pool, GET));
-    assert_eq!(Exchange::begin(pool.clone(), GET, at(0)).err(), Some(Reason::TooManyPending));
+    assert_eq!(Exchange::begin(pool, GET, at(0)).err(), Some(Reason::TooManyPending));
 }

@@ -278,6 +278,23 @@ fn a_session_waits_for_its_own_backend() {
     assert!(matches!(pool.turn(bound, at(0)), Turn::Granted(ticket) if ticket.addr().port() == 1));
 }
 
+/// Whoever came first gets a slot that both can use.
+#[rstest]
+#[case::the_session(&[session(1), None])]
+#[case::the_other(&[None, session(1)])]
+fn a_session_has_its_place_in_the_order(#[case] order: &[Option<Handle>]) {
+    let queue = config::Queue { length: 2, ..config::Queue::default() };
+    let mut pool = sticky(&config::Pool { max_in_flight: 1, queue, ..config([1, 2]) });
+    let [first, _second] = [(); 2].map(|()| pool.pick(Ask::default(), at(0)).unwrap());
+    let mut wait = |session| match pool.enter(Ask::default(), session, at(60), at(0)) {
+        Entry::Wait(id, _) => id,
+        other => panic!("{other:?}"),
+    };
+    let ids = [wait(order[0]), wait(order[1])];
+    pool.finish(first, Outcome::Success, at(0));
+    assert_eq!((pool.poll_woken(), pool.poll_woken()), (Some(ids[0]), None));
+}
+
 #[test]
 fn a_session_whose_backend_goes_waits_for_any() {
     let queue = config::Queue { length: 2, ..config::Queue::default() };

@@ -12,6 +12,7 @@ fn trace(config: &config::Pool) -> u64 {
     let mut world = Prng::new(99);
     let mut open = VecDeque::new();
     let mut slots = Vec::new();
+    let mut answers = Prng::new(7);
     for step in 0..3000u64 {
         bench.now = at(7 * step);
         if step % 500 == 250 {
@@ -25,6 +26,11 @@ fn trace(config: &config::Pool) -> u64 {
         slots.push(slot as u8);
         bench.add_load(slot, 1);
         open.push_back(slot);
+        while let Some(probed) = bench.picker.poll_probe() {
+            // Some do not know of probes.
+            let answer = (probed.slot < 5).then(|| (answers.below(9) as u32, answers.below(1_000_000)));
+            bench.picker.on_probe(probed, answer, &mut bench.prng, bench.now);
+        }
         if open.len() > world.below(20) as usize {
             let slot = open.pop_front().unwrap();
             bench.add_load(slot, -1);
@@ -57,6 +63,7 @@ fn traces_are_pinned() {
         "RingHash 3534765255b53594",
         "Maglev 2a9cd4378b3e0851",
         "Rendezvous a41597f2201ab2fb",
+        "Prequal d4627491e50cd26a",
         "P2c 5fa0349933aac3ec",
         "RingHash 7adbad17c1c086d3",
         "Maglev d50d3f7c2c04d8a0",

@@ -155,7 +155,7 @@ proptest! {
             let share = f64::from(size) * f64::from(weight) / f64::from(total);
             if equal {
                 let mean = size as usize / weights.len();
-                prop_assert!(count == mean || count == mean + usize::from(size as usize % weights.len() > 0));
+                prop_assert!(count == mean || count == mean + usize::from(!(size as usize).is_multiple_of(weights.len())));
             }
             prop_assert!(count >= 1 && (count as f64 - share).abs() <= 1.0 + f64::from(weight) * weights.len() as f64 / f64::from(total));
         }

@@ -140,6 +140,11 @@ fn a_passed_turn_is_kept() {
 }
 
 proptest! {
+    #[test]
+    fn tijdeman_deviates_least_with_many(weights in prop::collection::vec(1u32..60, 2..14)) {
+        assert_is_optimal(&weights);
+    }
+
     /// Theory: -(n - 1) < count - t * w / W < 1 at all times, and 0 at the end of a period.
     #[test]
     fn smooth_round_robin_deviates_little(weights in prop::collection::vec(1u32..120, 1..13)) {

@@ -3,7 +3,7 @@
 use alloc::{format, string::String};
 
 use crate::config::{
-    Algorithm, HashKey, Maglev, P2c, PeakEwma, Pool, RingHash, bounds,
+    Algorithm, HashKey, Maglev, P2c, PeakEwma, Pool, Prequal, RingHash, bounds,
     key::{listed, quoted},
     read::{Node, Table},
     report::Finding,
@@ -36,6 +36,8 @@ pub(super) fn read(table: &mut Table<'_>, pool: &mut Pool) {
     let peak_ewma = section("peak_ewma", &[A::PeakEwma]).as_ref().and_then(peak_ewma);
     let ring_hash = section("ring_hash", &[A::RingHash]).as_ref().and_then(ring_hash);
     let maglev = section("maglev", &[A::Maglev]).as_ref().and_then(maglev);
+    let prequal = section("prequal", &[A::Prequal]).as_ref().and_then(prequal);
+    pool.prequal = prequal.unwrap_or_default();
     pool.hash = hash.unwrap_or_default();
     pool.p2c = p2c.unwrap_or_default();
     pool.peak_ewma = peak_ewma.unwrap_or_default();
@@ -117,6 +119,20 @@ fn maglev(node: &Node<'_>) -> Option<Maglev> {
     table.set("balance_factor", &mut maglev.balance_factor, balance_factor);
     table.finish();
     Some(maglev)
+}
+
+fn prequal(node: &Node<'_>) -> Option<Prequal> {
+    let mut table = node.table("a table: [pool.NAME.prequal]")?;
+    let mut prequal = Prequal::default();
+    table.set("path", &mut prequal.path, |node| node.string(r#"a path, such as "/load""#));
+    table.set("timeout", &mut prequal.timeout, |node| node.duration(&bounds::TIMEOUT));
+    table.set("probe_percent", &mut prequal.probe_percent, |node| node.integer(&bounds::PROBE_PERCENT));
+    table.set("remove_percent", &mut prequal.remove_percent, |node| node.integer(&bounds::PERCENT));
+    table.set("answers", &mut prequal.answers, |node| node.integer(&bounds::PROBE_ANSWERS));
+    table.set("age", &mut prequal.age, |node| node.duration(&bounds::INTERVAL));
+    table.set("hot_percent", &mut prequal.hot_percent, |node| node.integer(&bounds::PERCENT));
+    table.finish();
+    Some(prequal)
 }
 
 fn balance_factor(node: &Node<'_>) -> Option<Option<u32>> {

@@ -3,7 +3,7 @@
 use alloc::format;
 
 use crate::config::{
-    Algorithm, HashKey, Pool, bounds, check,
+    Algorithm, HashKey, Pool, Prequal, bounds, check,
     key::Path,
     report::{Finding, Report},
     validate::{duration, integer, text},
@@ -24,6 +24,17 @@ pub(super) fn options(report: &Report, path: &Path, pool: &Pool) {
     let section = path.name("maglev");
     table_size(report, &section.name("table_size"), pool);
     balance_factor(report, &section, pool.maglev.balance_factor);
+    prequal(report, &path.name("prequal"), &pool.prequal);
+}
+
+fn prequal(report: &Report, section: &Path, prequal: &Prequal) {
+    text(report, &section.name("path"), &prequal.path, check::target);
+    duration(report, &section.name("timeout"), prequal.timeout, &bounds::TIMEOUT);
+    integer(report, &section.name("probe_percent"), prequal.probe_percent, &bounds::PROBE_PERCENT);
+    integer(report, &section.name("remove_percent"), prequal.remove_percent, &bounds::PERCENT);
+    integer(report, &section.name("answers"), prequal.answers, &bounds::PROBE_ANSWERS);
+    duration(report, &section.name("age"), prequal.age, &bounds::INTERVAL);
+    integer(report, &section.name("hot_percent"), prequal.hot_percent, &bounds::PERCENT);
 }
 
 fn hash(report: &Report, path: &Path, key: &HashKey) {

@@ -1,0 +1,41 @@
+//! Probes: sent besides requests, believed, and done without.
+
+use lb_testkit::Behaviour;
+
+use crate::support::{Setup, Tested, two};
+
+fn load(in_flight: &str, latency_micros: &str) -> Behaviour {
+    Behaviour::status(200)
+        .header("X-Requests-In-Flight", in_flight)
+        .header("X-Latency-Micros", latency_micros)
+}
+
+/// The backend that says that it is busy and slow gets next to nothing, once probes were answered.
+#[tokio::test]
+async fn the_faster_one_gets_more() -> Tested {
+    let [a, b] = two().await;
+    a.behave_at("/load", load("50", "900000"));
+    b.behave_at("/load", load("0", "10"));
+    let lb = Setup::over(&[&a, &b]).pool("algorithm = \"prequal\"\nprequal = { age = \"60s\" }").start();
+    let mut by_b = 0;
+    for _ in 0..400 {
+        by_b += usize::from(lb.who_answers(1).await? == ["b"]);
+    }
+    assert!(by_b > 300, "{by_b} of 400");
+    let probes = a.requests().into_iter().filter(|request| request.path() == "/load").count();
+    assert!(probes > 10, "{probes}");
+    Ok(())
+}
+
+/// Backends that know of no probes are served as others are.
+#[tokio::test]
+async fn without_answers_requests_go_on() -> Tested {
+    let [a, b] = two().await;
+    for backend in [&a, &b] {
+        backend.behave_at("/load", Behaviour::status(404));
+    }
+    let lb = Setup::over(&[&a, &b]).pool("algorithm = \"prequal\"").start();
+    let answers = lb.who_answers(60).await?;
+    assert!(["a", "b"].iter().all(|name| answers.iter().filter(|answer| answer == name).count() > 5));
+    Ok(())
+}
