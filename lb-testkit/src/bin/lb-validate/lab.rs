@@ -41,7 +41,7 @@ impl Lab {
 
     /// Whether a model of so many servers is run: the fast part leaves out what takes long to settle.
     pub(crate) fn runs(&self, servers: u32, rho: f64) -> bool {
-        !self.is_fast || (rho <= 0.8 && servers <= 100)
+        !self.is_fast || (rho <= 0.7 && servers <= 100)
     }
 
     /// `servers` backends of one slot before a Poisson stream that loads each by `rho`, with exponential

@@ -16,15 +16,17 @@ use crate::{
     statistics::chi_square_tail,
 };
 
+/// The backend of this number, `b0` and so on.
+pub(crate) fn backend(index: usize, weight: u32) -> config::Backend {
+    let port = u16::try_from(index % 60_000).unwrap_or(0) + 1;
+    let host = Ipv4Addr::from_bits(0x0a00_0000 + (index / 60_000) as u32);
+    let address = config::BackendAddress::Ip((host, port).into());
+    config::Backend { weight, ..config::Backend::at(address, format!("b{index}")) }
+}
+
 /// A pool of so many backends, without checks.
 pub(crate) fn pool(algorithm: Algorithm, weights: &[u32], seed: u64) -> Pool {
-    let backend = |(index, &weight): (usize, &u32)| {
-        let port = u16::try_from(index % 60_000).unwrap_or(0) + 1;
-        let host = Ipv4Addr::from_bits(0x0a00_0000 + (index / 60_000) as u32);
-        let address = config::BackendAddress::Ip((host, port).into());
-        config::Backend { weight, ..config::Backend::at(address, format!("b{index}")) }
-    };
-    let backends = weights.iter().enumerate().map(backend).collect();
+    let backends = weights.iter().enumerate().map(|(index, &weight)| backend(index, weight)).collect();
     let config = config::Pool { algorithm, backends, ..config::Pool::default() };
     Pool::new("balls".into(), &config, Prng::new(seed), Instant::ZERO)
 }

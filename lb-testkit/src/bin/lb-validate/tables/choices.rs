@@ -144,6 +144,52 @@ pub(crate) fn few(lab: &Lab) -> Table {
     }
 }
 
+/// Five choices: Mitzenmacher's other column.
+pub(crate) fn five(lab: &Lab) -> Table {
+    let known = [
+        (0.5, 1.0340, 0.0003),
+        (0.7, 1.1766, 0.0005),
+        (0.8, 1.3419, 0.0011),
+        (0.9, 1.6714, 0.0036),
+        (0.95, 2.0730, 0.009),
+    ];
+    let mut cells = Vec::new();
+    for (rho, target, error) in known.into_iter().filter(|row| lab.runs(100, row.0)) {
+        let mut model = lab.model(Algorithm::P2c, 100, rho);
+        model.pool.p2c.choices = 5;
+        let [mean] = lab.run(&model, mean);
+        cells.push(Cell::known_within(format!("d 5, rho {rho}"), target, error, mean));
+    }
+    Table {
+        title: "The power of five choices among a hundred",
+        about: "`p2c` with `choices = 5` over 100 backends against the simulation in Mitzenmacher's paper.",
+        cells,
+    }
+}
+
+/// Join an idle queue: between the shortest queue and what is known of its simpler form.
+pub(crate) fn idle_queue(lab: &Lab) -> Table {
+    // Lower: join the shortest queue. Upper: random where none is idle. Both from an independent simulation.
+    let known = [
+        (10, 0.5, 1.0244, 1.0273),
+        (10, 0.7, 1.1605, 1.1988),
+        (10, 0.9, 1.9173, 2.4135),
+        (100, 0.9, 1.0676, 1.0749),
+    ];
+    let mut cells = Vec::new();
+    for (servers, rho, low, high) in known.into_iter().filter(|row| lab.runs(row.0, row.1)) {
+        let [mean] = lab.run(&lab.model(Algorithm::JoinIdleQueue, servers, rho), mean);
+        let room = mean.margin() + 0.003 * low;
+        cells.push(Cell::within(format!("n {servers}, rho {rho}"), low - room, high + room, mean.mean));
+    }
+    Table {
+        title: "Join an idle queue",
+        about: "`join_idle_queue` takes an idle backend, and the less loaded of two where none is idle. The mean lies \
+                between join the shortest queue and the published form (Lu et al. 2011), which picks at random then.",
+        cells,
+    }
+}
+
 /// Slow servers: where two choices are stable and where they are not.
 pub(crate) fn slow_servers(lab: &Lab) -> Table {
     let (servers, slow, speed) = (10, 5, 0.1);
