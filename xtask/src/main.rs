@@ -5,6 +5,7 @@ mod containers;
 mod course;
 mod images;
 mod test;
+mod validate;
 
 use std::process::ExitCode;
 
@@ -26,6 +27,8 @@ enum Command {
     Course(course::Options),
     /// Measure lb side by side with nginx, HAProxy and Caddy
     Bench(bench::Options),
+    /// Hold the simulator, and with it the decisions of lb, against theory
+    Validate(validate::Options),
     /// Build the container images of lb and of the mock backend
     Images(images::Options),
     /// Wait for the end of standard input and remove what a run of the tests has left in the container engine
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         Command::Test(options) => test::run(&options),
         Command::Course(options) => return course::run(options),
         Command::Bench(options) => bench::run(&options),
+        Command::Validate(options) => validate::run(&options),
         Command::Images(options) => images::run(&options),
         Command::Guard { run } => containers::guard(&run),
         Command::Lint => test::lint(),
