@@ -1,134 +1,184 @@
-//! Accepting connections and dealing them out: one acceptor for each listener, on the control thread,
-//! gives each connection to the worker that has the fewest.
+//! Accepting connections, on the threads that serve them.
+//!
+//! A listener is one listening socket for each worker, all on the same address (`SO_REUSEPORT`): the system
+//! deals connections out by a hash, and most are served where they were accepted, without waking another
+//! thread. A hash is even over many connections and anything but over few, so a worker that has more
+//! connections than it should beside the idlest one hands over what it accepts.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::Cell,
     io,
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::SocketAddr,
     rc::Rc,
     sync::{Arc, atomic::Ordering},
     time::{Duration, SystemTime},
 };
 
+use arc_swap::ArcSwap;
 use lb_core::{config, reason::Reason};
-use rustix::{
-    io::Errno,
-    net::{SocketFlags, acceptfrom_with},
-};
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
-    io::unix::AsyncFd,
+    io::AsyncWriteExt,
+    sync::{mpsc::error::SendError, oneshot},
     task::{JoinHandle, spawn_local},
 };
 
 use crate::{
     access_log::Record,
+    net::{Accepted, Listener, Net, Socket},
     reply::{self, Manner},
     server::{ListenerState, StartError},
-    worker::{Shared, Slot, Task, WorkerHandle},
+    worker::{Slot, Task, Worker, WorkerHandle},
 };
 
-/// Connections that wait for being accepted; the system may keep fewer.
-const BACKLOG: i32 = 4096;
+/// Connections that are accepted before others of the worker's tasks have their turn.
+const ACCEPTS_MAX: usize = 32;
 /// How long accepting rests when the system has no more file descriptors.
 const REST: Duration = Duration::from_millis(100);
-/// Refused connections that are given time to read why, at once.
+/// Refused connections of a worker that are given time to read why, at once.
 const REFUSALS_MAX: usize = 64;
 const REFUSAL_LINGER: Duration = Duration::from_secs(1);
+/// A worker may have this share of the idlest one's connections more than that one.
+const SLACK_SHARE: usize = 16;
 
-/// A bound listener.
+/// A bound listener, not yet accepting: a socket for each worker.
 pub(crate) struct Bound {
-    listener: TcpListener,
-    pub(crate) address: SocketAddr,
-    state: Arc<ListenerState>,
+    sockets: Vec<Socket>,
+    address: SocketAddr,
+    state: Arc<ArcSwap<ListenerState>>,
 }
 
-/// Binds a listener's address.
-pub(crate) fn bind(config: &config::Listener) -> Result<Bound, StartError> {
-    let try_bind = || -> io::Result<TcpListener> {
-        let socket = Socket::new(Domain::for_address(config.bind), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_reuse_address(true)?;
-        socket.set_nonblocking(true)?;
-        // Small answers must not wait for an acknowledgement. Accepted sockets take it over.
-        socket.set_tcp_nodelay(true)?;
-        socket.bind(&config.bind.into())?;
-        socket.listen(BACKLOG)?;
-        Ok(socket.into())
-    };
-    let failed = |error| StartError::Bind(config.bind, error);
-    let listener = try_bind().map_err(failed)?;
-    let address = listener.local_addr().map_err(failed)?;
-    Ok(Bound { listener, address, state: ListenerState::new(config, None) })
+/// Binds a listener's address for this many workers.
+pub(crate) fn bind(net: &Net, config: &config::Listener, workers: usize) -> Result<Bound, StartError> {
+    let bound = net.listen(config.bind, workers);
+    let (sockets, address) = bound.map_err(|error| StartError::Bind(config.bind, error))?;
+    Ok(Bound { sockets, address, state: Arc::new(ArcSwap::new(ListenerState::new(config, None))) })
 }
 
-/// A listener that accepts.
-pub(crate) struct Acceptor {
-    dealer: Rc<Dealer>,
-    task: JoinHandle<()>,
+/// A listener that accepts, as the control thread sees it.
+pub(crate) struct Listening {
+    address: SocketAddr,
+    state: Arc<ArcSwap<ListenerState>>,
 }
 
-impl Acceptor {
-    /// Begins to accept; on the control thread.
-    pub(crate) fn start(
-        bound: Bound,
-        workers: &Rc<Vec<WorkerHandle>>,
-        shared: &Arc<Shared>,
-    ) -> io::Result<Self> {
-        // SAFETY: a TcpListener owns its descriptor, gives out always the same one, and closes it only
-        // when it is dropped, which `AsyncFd` does after it has deregistered it.
-        #[allow(unsafe_code)]
-        let listener = unsafe { AsyncFd::register(bound.listener)? };
-        let dealer = Rc::new(Dealer {
-            listener,
-            address: bound.address,
-            state: RefCell::new(bound.state),
-            workers: Rc::clone(workers),
-            shared: Arc::clone(shared),
-            turn: Cell::new(0),
-            refusing: Rc::default(),
-        });
-        let task = spawn_local(Rc::clone(&dealer).run());
-        Ok(Self { dealer, task })
+impl Listening {
+    /// Gives each worker its socket; all of them accept when this returns.
+    pub(crate) async fn start(bound: Bound, workers: &[WorkerHandle]) -> io::Result<Self> {
+        let Bound { sockets, address, state } = bound;
+        let begin = |(socket, worker): (Socket, &WorkerHandle)| {
+            let (begun, answer) = oneshot::channel();
+            // A worker that has ended drops the socket, and takes no share of the connections so.
+            let _ = worker.tasks.send(Task::Listen { socket, state: Arc::clone(&state), begun });
+            answer
+        };
+        let answers: Vec<_> = sockets.into_iter().zip(workers).map(begin).collect();
+        let mut outcome = Ok(());
+        for answer in answers {
+            outcome = outcome.and(answer.await.unwrap_or(Ok(())));
+        }
+        let listening = Self { address, state };
+        match outcome {
+            Ok(()) => Ok(listening),
+            Err(error) => {
+                listening.stop(workers).await;
+                Err(error)
+            }
+        }
     }
 
-    /// Whether this acceptor's socket serves that listener.
+    /// Whether this is that listener's address.
     pub(crate) fn is_for(&self, config: &config::Listener) -> bool {
-        self.dealer.state.borrow().config.bind == config.bind
+        self.state.load().config.bind == config.bind
     }
 
     /// Where it accepts, with the port that was taken for port 0.
     pub(crate) fn address(&self) -> SocketAddr {
-        self.dealer.address
+        self.address
     }
 
     /// New connections get this configuration.
     pub(crate) fn reconfigure(&self, config: &config::Listener) {
-        let next = ListenerState::new(config, Some(&self.dealer.state.borrow()));
-        *self.dealer.state.borrow_mut() = next;
+        let next = ListenerState::new(config, Some(&self.state.load()));
+        self.state.store(next);
     }
 
-    /// Takes what the system has already accepted, then closes the listener; it is closed when the task
-    /// has ended.
-    pub(crate) fn stop(self) -> JoinHandle<()> {
-        while let Some(Ok((stream, peer))) = self.dealer.accept_now() {
-            self.dealer.deal(stream, peer);
+    /// Has every worker take what the system has already accepted and close its socket; all have when this
+    /// returns, and none hands over a connection of this listener any more.
+    pub(crate) async fn stop(&self, workers: &[WorkerHandle]) {
+        let end = |worker: &WorkerHandle| {
+            let (closed, answer) = oneshot::channel();
+            // One that has ended has closed its socket.
+            let _ = worker.tasks.send(Task::Unlisten { state: Arc::clone(&self.state), closed });
+            answer
+        };
+        let answers: Vec<_> = workers.iter().map(end).collect();
+        for answer in answers {
+            let _ = answer.await; // as above
         }
-        self.task.abort();
-        self.task
     }
 }
 
-struct Dealer {
-    listener: AsyncFd<TcpListener>,
-    address: SocketAddr,
-    state: RefCell<Arc<ListenerState>>,
-    workers: Rc<Vec<WorkerHandle>>,
-    shared: Arc<Shared>,
-    turn: Cell<usize>,
+/// A worker's part of a listener.
+pub(crate) struct Acceptor {
+    accepting: Rc<Accepting>,
+    task: JoinHandle<()>,
+}
+
+impl Acceptor {
+    /// Begins to accept; on the worker's thread.
+    pub(crate) fn start(
+        socket: Socket,
+        state: Arc<ArcSwap<ListenerState>>,
+        worker: &Rc<Worker>,
+    ) -> io::Result<Self> {
+        let listener = socket.register()?;
+        let accepting =
+            Rc::new(Accepting { listener, state, worker: Rc::clone(worker), refusing: Rc::default() });
+        let task = spawn_local(Rc::clone(&accepting).run());
+        Ok(Self { accepting, task })
+    }
+
+    pub(crate) fn is_for(&self, state: &Arc<ArcSwap<ListenerState>>) -> bool {
+        Arc::ptr_eq(&self.accepting.state, state)
+    }
+
+    /// Takes what the system has already accepted, closes the socket, and tells `closed`.
+    pub(crate) fn stop(self, closed: oneshot::Sender<()>) {
+        let Self { accepting, task } = self;
+        while let Some(accepted) = accepting.listener.accept_now() {
+            match accepted {
+                Ok((stream, peer)) => accepting.take(stream, peer, Place::Here),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    break;
+                }
+            }
+        }
+        drop(accepting);
+        task.abort();
+        spawn_local(async move {
+            let _ = task.await; // which was aborted, and had the socket
+            let _ = closed.send(()); // whoever asked may have gone
+        });
+    }
+}
+
+struct Accepting {
+    listener: Listener,
+    state: Arc<ArcSwap<ListenerState>>,
+    worker: Rc<Worker>,
     refusing: Rc<Cell<usize>>,
 }
 
-impl Dealer {
+/// Where a connection is served.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// By the worker that has accepted it.
+    Here,
+    /// By the idlest one, if that has clearly fewer connections.
+    Anywhere,
+}
+
+impl Accepting {
     async fn run(self: Rc<Self>) {
         loop {
             let mut ready = match self.listener.readable().await {
@@ -138,63 +188,61 @@ impl Dealer {
                     return;
                 }
             };
-            match self.accept_now() {
-                None => ready.clear_ready(),
-                Some(Ok((stream, peer))) => self.deal(stream, peer),
-                Some(Err(error)) => {
-                    tracing::warn!(%error, "cannot accept a connection");
-                    drop(ready);
-                    tokio::time::sleep(REST).await;
+            for _ in 0..ACCEPTS_MAX {
+                match self.listener.accept_now() {
+                    None => {
+                        ready.clear_ready();
+                        break;
+                    }
+                    Some(Ok((stream, peer))) => self.take(stream, peer, Place::Anywhere),
+                    Some(Err(error)) => {
+                        tracing::warn!(%error, "cannot accept a connection");
+                        tokio::time::sleep(REST).await;
+                        break;
+                    }
                 }
             }
+            drop(ready);
+            tokio::task::yield_now().await;
         }
     }
 
-    /// The next connection that the system has accepted, ready for a runtime: with one system call, where
-    /// the standard library's way takes two.
-    fn accept_now(&self) -> Option<io::Result<(TcpStream, SocketAddr)>> {
-        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        loop {
-            return match acceptfrom_with(self.listener.get_ref(), flags) {
-                Err(Errno::AGAIN) => None,
-                // The client has left again before it was accepted; or a signal came.
-                Err(Errno::CONNABORTED | Errno::INTR) => continue,
-                Err(error) => Some(Err(error.into())),
-                Ok((socket, peer)) => match peer.and_then(|peer| SocketAddr::try_from(peer).ok()) {
-                    Some(peer) => Some(Ok((TcpStream::from(socket), peer))),
-                    None => continue, // gone already
-                },
-            };
-        }
-    }
-
-    fn deal(&self, stream: TcpStream, peer: SocketAddr) {
-        let listener = Arc::clone(&self.state.borrow());
-        let turn = self.turn.get().wrapping_add(1);
-        self.turn.set(turn);
-        let count = self.workers.len();
-        let least = (0..count)
-            .map(|step| &self.workers[(turn + step) % count])
-            .filter(|worker| !worker.tasks.is_closed()) // one that has ended would be the idlest of all
-            .min_by_key(|worker| worker.load.load(Ordering::Relaxed));
-        let Some(worker) = least else { return };
-        let connections = listener.connections.fetch_add(1, Ordering::Relaxed) + 1;
-        worker.load.fetch_add(1, Ordering::Relaxed);
-        let slot = Slot { listener: Arc::clone(&listener), worker_load: Arc::clone(&worker.load) };
-        if connections > listener.config.limits.connections as usize {
-            drop(slot);
+    fn take(&self, stream: Accepted, peer: SocketAddr, place: Place) {
+        let listener = self.state.load_full();
+        let handle = match place {
+            Place::Here => self.worker.handle(),
+            Place::Anywhere => self.server(),
+        };
+        let Some(slot) = Slot::take(&listener, &handle.load) else {
             self.refuse(stream, peer, &listener);
             return;
-        }
-        if worker.tasks.send(Task::Serve { stream, peer, listener, slot }).is_err() {
-            tracing::error!("a worker has ended; its connection is lost");
+        };
+        if std::ptr::eq(handle, self.worker.handle()) {
+            self.worker.serve(stream, peer, listener, slot);
+        } else if let Err(SendError(Task::Serve { stream, peer, listener, slot })) =
+            handle.tasks.send(Task::Serve { stream, peer, listener, slot })
+        {
+            // It has ended just now. That it counts there does not matter any more.
+            self.worker.serve(stream, peer, listener, slot);
         }
     }
 
-    /// Answers 503, without a worker, and gives the client a moment to read it.
-    fn refuse(&self, stream: TcpStream, peer: SocketAddr, listener: &ListenerState) {
+    /// Who is to serve the next connection.
+    fn server(&self) -> &WorkerHandle {
+        let own = self.worker.handle();
+        // One that has ended would be the idlest of all.
+        let living = self.worker.workers().iter().filter(|it| !it.tasks.is_closed());
+        let load = |worker: &WorkerHandle| worker.load.load(Ordering::Relaxed);
+        match living.map(|it| (load(it), it)).min_by_key(|&(load, _)| load) {
+            Some((least, idlest)) if load(own) > least + least / SLACK_SHARE => idlest,
+            _ => own,
+        }
+    }
+
+    /// Answers 503 and gives the client a moment to read it.
+    fn refuse(&self, stream: Accepted, peer: SocketAddr, listener: &ListenerState) {
         let reason = Reason::TooManyConnections;
-        self.shared.log(&Record::of_connection(&listener.name, peer, reason, "", Duration::ZERO));
+        self.worker.log(&Record::of_connection(&listener.name, peer, reason, "", Duration::ZERO));
         let reason_header = listener.config.reason_header;
         let answer = reply::raw_reply(
             reason,
@@ -202,7 +250,7 @@ impl Dealer {
             SystemTime::now(),
         );
         // A client that does not even take this much is not waited for.
-        let _ = io::Write::write(&mut &stream, &answer);
+        let _ = stream.try_write(&answer);
         if self.refusing.get() >= REFUSALS_MAX {
             return;
         }
@@ -216,9 +264,9 @@ impl Dealer {
 }
 
 /// Reads to the end, so that closing does not reset the connection before the answer was read.
-async fn linger(stream: TcpStream) -> io::Result<()> {
-    stream.shutdown(std::net::Shutdown::Write)?;
-    let mut stream = tokio::net::TcpStream::from_std(stream)?;
+async fn linger(stream: Accepted) -> io::Result<()> {
+    let mut stream = stream.register()?;
+    stream.shutdown().await?;
     tokio::io::copy(&mut stream, &mut tokio::io::sink()).await?;
     Ok(())
 }

@@ -3,7 +3,6 @@
 use std::{
     fmt, io,
     net::SocketAddr,
-    rc::Rc,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -22,11 +21,11 @@ use lb_core::{
 };
 use tokio::{
     sync::{mpsc, oneshot},
-    task::{JoinHandle, LocalSet},
+    task::JoinHandle,
 };
 
 use crate::{
-    accept::Acceptor,
+    accept::{self, Bound, Listening},
     access_log::AccessLog,
     net::Net,
     observer::{Observer, Observers},
@@ -137,65 +136,66 @@ impl Server {
     /// When an address cannot be bound, the access log cannot be opened or a thread cannot be started;
     /// nothing runs on then.
     pub fn start(config: &Valid, options: Options) -> Result<Self, StartError> {
-        let bound = config.listeners.iter().map(crate::accept::bind).collect::<Result<Vec<_>, _>>()?;
+        let (server, started) = Self::launch(Net::System, config, options)?;
+        server.begun(started.recv().unwrap_or(Err(StartError::Stopped)))
+    }
+
+    /// [`Server::start`] on a host of a simulated network: all threads are tasks of this one.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    #[cfg(feature = "sim")]
+    pub async fn start_on(
+        host: lb_testkit::sim_net::Host,
+        config: &Valid,
+        options: Options,
+    ) -> Result<Self, StartError> {
+        use std::sync::mpsc::TryRecvError;
+        let (server, started) = Self::launch(Net::Sim(host), config, options)?;
+        loop {
+            match started.try_recv() {
+                Ok(outcome) => return server.begun(outcome),
+                Err(TryRecvError::Empty) => tokio::task::yield_now().await,
+                Err(TryRecvError::Disconnected) => return server.begun(Err(StartError::Stopped)),
+            }
+        }
+    }
+
+    fn begun(self, outcome: Result<(), StartError>) -> Result<Self, StartError> {
+        match outcome {
+            Ok(()) => Ok(self),
+            Err(error) => {
+                self.shared.tell_workers(|| Task::Stop);
+                Err(error)
+            }
+        }
+    }
+
+    /// Binds and starts; what comes of it is told when connections are accepted.
+    fn launch(net: Net, config: &Valid, options: Options) -> Result<(Self, Started), StartError> {
+        let count = config.workers.map_or_else(cpus, |workers| workers as usize);
+        let bind = |listener| accept::bind(&net, listener, count);
+        let bound = config.listeners.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
         let access_log = AccessLog::open(&config.access_log)
             .map_err(|error| StartError::AccessLog(config.access_log.path.clone(), error))?;
         let observers = Observers(options.observer);
-        let net = Net::System;
         let clock = net.clock();
         let mut prng = Prng::new(options.seed.unwrap_or_else(|| net.seed()));
         let snapshot = Snapshot::new(config, None, clock, &mut prng, &observers);
-        let addresses: Vec<SocketAddr> = bound.iter().map(|bound| bound.address).collect();
+        let (workers, inboxes): (Vec<_>, Vec<_>) = (0..count).map(|_| WorkerHandle::new()).unzip();
         let shared = Arc::new(Shared {
+            workers: workers.into(),
             snapshot: ArcSwap::from_pointee(snapshot),
-            addresses: ArcSwap::from_pointee(addresses),
+            addresses: ArcSwap::default(),
             net,
             clock,
             access_log,
             observers,
         });
-        let count = config.workers.map_or_else(cpus, |workers| workers as usize);
-        let workers = (0..count)
-            .map(|index| Worker::spawn(index, Arc::clone(&shared), prng.fork(index as u64)))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(StartError::Thread)?;
-        let (commands, inbox) = mpsc::unbounded_channel();
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
-        let config = config.clone();
-        let (started, start) = std::sync::mpsc::channel();
-        let kept = Arc::clone(&shared);
-        thread::Builder::new()
-            .name("lb-control".into())
-            .spawn(move || {
-                LocalSet::new().block_on(&runtime, async move {
-                    let workers = Rc::new(workers);
-                    let acceptors = bound
-                        .into_iter()
-                        .map(|bound| Acceptor::start(bound, &workers, &shared))
-                        .collect::<Result<Vec<_>, _>>();
-                    let outcome = acceptors.map(|acceptors| Control {
-                        pool_tasks: Vec::new(),
-                        acceptors,
-                        workers,
-                        shared,
-                        prng,
-                        config,
-                    });
-                    match outcome {
-                        Ok(control) => {
-                            let _ = started.send(Ok(())); // the starter waits for it
-                            control.run(inbox).await;
-                        }
-                        Err(error) => {
-                            let _ = started.send(Err(StartError::Thread(error)));
-                        }
-                    }
-                });
-            })
-            .map_err(StartError::Thread)?;
-        start.recv().unwrap_or(Err(StartError::Stopped))?;
-        Ok(Self { commands, shared: kept })
+        let begun = begin(config, &shared, inboxes, bound, prng);
+        let (commands, started) = begun.inspect_err(|_| shared.tell_workers(|| Task::Stop))?;
+        Ok((Self { commands, shared }, started))
     }
 
     /// The addresses that are listened on, in the order of the configuration, with the ports that were
@@ -203,6 +203,12 @@ impl Server {
     #[must_use]
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.shared.addresses.load().to_vec()
+    }
+
+    /// Client connections at this moment, by worker.
+    #[must_use]
+    pub fn connections(&self) -> Vec<usize> {
+        self.shared.workers.iter().map(|worker| worker.load.load(Ordering::Relaxed)).collect()
     }
 
     /// How the pools stand now.
@@ -255,14 +261,50 @@ impl Server {
     }
 }
 
+/// Tells once whether connections are accepted.
+type Started = std::sync::mpsc::Receiver<Result<(), StartError>>;
+
+/// Starts the threads; gives the way to tell the control thread.
+fn begin(
+    config: &Valid,
+    shared: &Arc<Shared>,
+    inboxes: Vec<mpsc::UnboundedReceiver<Task>>,
+    bound: Vec<Bound>,
+    mut prng: Prng,
+) -> Result<(mpsc::UnboundedSender<Command>, Started), StartError> {
+    for (index, inbox) in inboxes.into_iter().enumerate() {
+        Worker::spawn(index, inbox, Arc::clone(shared), prng.fork(index as u64))
+            .map_err(StartError::Thread)?;
+    }
+    let (commands, inbox) = mpsc::unbounded_channel();
+    let (started, start) = std::sync::mpsc::channel();
+    let mut control = Control {
+        pool_tasks: Vec::new(),
+        listening: Vec::new(),
+        shared: Arc::clone(shared),
+        prng,
+        config: config.clone(),
+    };
+    let run = async move {
+        let outcome = control.listen(bound).await;
+        let accepts = outcome.is_ok();
+        let _ = started.send(outcome); // the starter waits for it, or has gone
+        if accepts {
+            control.run(inbox).await;
+        }
+    };
+    shared.net.spawn("lb-control".into(), move || run).map_err(StartError::Thread)?;
+    Ok((commands, start))
+}
+
 fn cpus() -> usize {
     thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
 struct Control {
     shared: Arc<Shared>,
-    workers: Rc<Vec<WorkerHandle>>,
-    acceptors: Vec<Acceptor>,
+    /// In the order of the configuration.
+    listening: Vec<Listening>,
     pool_tasks: Vec<JoinHandle<()>>,
     prng: Prng,
     /// What the server runs by.
@@ -275,7 +317,7 @@ impl Control {
         while let Some(command) = inbox.recv().await {
             match command {
                 Command::Reload(config, done) => {
-                    let result = self.reload(&config);
+                    let result = self.reload(&config).await;
                     match &result {
                         Ok(()) => self.took_over(*config),
                         Err(error) => {
@@ -307,6 +349,16 @@ impl Control {
         }
     }
 
+    /// Has the first listeners accept.
+    async fn listen(&mut self, bound: Vec<Bound>) -> Result<(), StartError> {
+        for bound in bound {
+            let begun = Listening::start(bound, &self.shared.workers).await;
+            self.listening.push(begun.map_err(StartError::Thread)?);
+        }
+        self.tell_addresses();
+        Ok(())
+    }
+
     fn start_pool_tasks(&mut self) {
         for task in self.pool_tasks.drain(..) {
             task.abort();
@@ -317,61 +369,69 @@ impl Control {
         }
     }
 
-    fn reload(&mut self, config: &Valid) -> Result<(), StartError> {
+    async fn reload(&mut self, config: &Valid) -> Result<(), StartError> {
         // What can fail comes first, so that a failure leaves everything as it was.
-        let mut kept: Vec<Option<Acceptor>> = Vec::new();
-        let mut fresh = Vec::new();
-        let mut old: Vec<Option<Acceptor>> = self.acceptors.drain(..).map(Some).collect();
+        let mut old = std::mem::take(&mut self.listening);
+        let mut next = Vec::new();
         for listener in &config.listeners {
-            let found = old
-                .iter_mut()
-                .find(|acceptor| acceptor.as_ref().is_some_and(|acceptor| acceptor.is_for(listener)));
-            if let Some(acceptor) = found {
-                kept.push(acceptor.take());
+            if let Some(at) = old.iter().position(|listening| listening.is_for(listener)) {
+                next.push((old.remove(at), true));
                 continue;
             }
-            match crate::accept::bind(listener).and_then(|bound| {
-                Acceptor::start(bound, &self.workers, &self.shared).map_err(StartError::Thread)
-            }) {
-                Ok(acceptor) => {
-                    kept.push(None);
-                    fresh.push(acceptor);
-                }
+            match self.begin(listener).await {
+                Ok(listening) => next.push((listening, false)),
                 Err(error) => {
-                    fresh.into_iter().for_each(|acceptor| drop(acceptor.stop()));
-                    self.acceptors = old.into_iter().chain(kept).flatten().collect();
+                    for (listening, kept) in next {
+                        if kept {
+                            old.push(listening);
+                        } else {
+                            listening.stop(&self.shared.workers).await;
+                        }
+                    }
+                    self.listening = old;
                     return Err(error);
                 }
             }
         }
-        let mut fresh = fresh.into_iter();
-        for (acceptor, listener) in kept.into_iter().zip(&config.listeners) {
-            if let Some(acceptor) = acceptor {
-                acceptor.reconfigure(listener);
-                self.acceptors.push(acceptor);
-            } else {
-                self.acceptors.extend(fresh.next());
+        for ((listening, kept), listener) in next.into_iter().zip(&config.listeners) {
+            if kept {
+                listening.reconfigure(listener);
             }
+            self.listening.push(listening);
         }
-        for acceptor in old.into_iter().flatten() {
-            drop(acceptor.stop());
-        }
-        let addresses = self.acceptors.iter().map(Acceptor::address).collect();
-        self.shared.addresses.store(Arc::new(addresses));
+        self.tell_addresses();
         let previous = self.shared.snapshot.load_full();
         let next =
             Snapshot::new(config, Some(&previous), self.shared.clock, &mut self.prng, &self.shared.observers);
         self.shared.snapshot.store(Arc::new(next));
         self.start_pool_tasks();
+        for listening in old {
+            listening.stop(&self.shared.workers).await;
+        }
         Ok(())
     }
 
+    /// Binds a listener and has it accept.
+    async fn begin(&self, listener: &config::Listener) -> Result<Listening, StartError> {
+        let bound = accept::bind(&self.shared.net, listener, self.shared.workers.len())?;
+        Listening::start(bound, &self.shared.workers).await.map_err(StartError::Thread)
+    }
+
+    fn tell_addresses(&self) {
+        let addresses = self.listening.iter().map(Listening::address).collect();
+        self.shared.addresses.store(Arc::new(addresses));
+    }
+
     async fn shutdown(&mut self, inbox: &mut mpsc::UnboundedReceiver<Command>) -> Shutdown {
-        let stopped: Vec<_> = self.acceptors.drain(..).map(Acceptor::stop).collect();
-        for task in stopped {
-            let _ = task.await; // which was aborted
-        }
-        self.send(|| Task::Drain);
+        let listening = std::mem::take(&mut self.listening);
+        let ended = async {
+            // Only then: a worker that drains may end, and nothing may be handed over to it any more.
+            for listening in listening {
+                listening.stop(&self.shared.workers).await;
+            }
+            self.shared.tell_workers(|| Task::Drain);
+            self.ended().await;
+        };
         let forced = async {
             while let Some(command) = inbox.recv().await {
                 if matches!(command, Command::Force) {
@@ -382,27 +442,20 @@ impl Control {
         };
         tokio::select! {
             biased;
-            () = self.ended() => return Shutdown::Clean,
+            () = ended => return Shutdown::Clean,
             () = tokio::time::sleep(self.config.shutdown_timeout.0) => {}
             () = forced => {}
         }
-        let left = self.workers.iter().map(|worker| worker.load.load(Ordering::Relaxed)).sum();
+        let left = self.shared.workers.iter().map(|worker| worker.load.load(Ordering::Relaxed)).sum();
         tracing::warn!(connections = left, "shutdown: time is up, connections are cut off");
-        self.send(|| Task::Stop);
+        self.shared.tell_workers(|| Task::Stop);
         // A worker that does not end is left behind: the process is about to.
         let _ = tokio::time::timeout(STOP_WAIT, self.ended()).await;
         Shutdown::Forced(left)
     }
 
-    fn send(&self, task: impl Fn() -> Task) {
-        for worker in &*self.workers {
-            // A worker whose thread has ended has nothing to do.
-            let _ = worker.tasks.send(task());
-        }
-    }
-
     async fn ended(&self) {
-        for worker in &*self.workers {
+        for worker in &self.shared.workers {
             worker.tasks.closed().await;
         }
     }

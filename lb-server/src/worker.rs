@@ -10,25 +10,21 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    thread,
     time::Duration,
 };
 
 use arc_swap::ArcSwap;
 use lb_core::{prng::Prng, time::Instant};
 use slab::Slab;
-use tokio::{
-    net::TcpStream,
-    sync::{Notify, mpsc},
-    task::LocalSet,
-};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::{
+    accept::Acceptor,
     access_log::{AccessLog, Record},
     clock::Clock,
     forwarded::RequestId,
     front::{self, Front},
-    net::Net,
+    net::{Accepted, Net, Socket},
     observer::Observers,
     server::ListenerState,
     snapshot::Snapshot,
@@ -38,6 +34,7 @@ use crate::{
 
 /// What all workers share.
 pub(crate) struct Shared {
+    pub(crate) workers: Box<[WorkerHandle]>,
     pub(crate) snapshot: ArcSwap<Snapshot>,
     /// Where connections are accepted.
     pub(crate) addresses: ArcSwap<Vec<SocketAddr>>,
@@ -48,6 +45,13 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    pub(crate) fn tell_workers(&self, task: impl Fn() -> Task) {
+        for worker in &self.workers {
+            // One whose thread has ended has nothing to do.
+            let _ = worker.tasks.send(task());
+        }
+    }
+
     /// Tells the access log and the observer.
     pub(crate) fn log(&self, record: &Record<'_>) {
         self.access_log.write(record);
@@ -57,14 +61,14 @@ impl Shared {
     }
 }
 
-/// What the acceptor hands to a worker.
+/// What a worker is told by the control thread and by other workers.
 pub(crate) enum Task {
-    Serve {
-        stream: std::net::TcpStream,
-        peer: SocketAddr,
-        listener: Arc<ListenerState>,
-        slot: Slot,
-    },
+    /// Accept connections.
+    Listen { socket: Socket, state: Arc<ArcSwap<ListenerState>>, begun: oneshot::Sender<io::Result<()>> },
+    /// Take what the system has accepted for this listener, and close its socket.
+    Unlisten { state: Arc<ArcSwap<ListenerState>>, closed: oneshot::Sender<()> },
+    /// A connection that another worker has accepted.
+    Serve { stream: Accepted, peer: SocketAddr, listener: Arc<ListenerState>, slot: Slot },
     /// Finish what is in flight, take nothing more.
     Drain,
     /// End now.
@@ -73,8 +77,18 @@ pub(crate) enum Task {
 
 /// A connection's place among those that its listener and its worker may have; given back when dropped.
 pub(crate) struct Slot {
-    pub(crate) listener: Arc<ListenerState>,
-    pub(crate) worker_load: Arc<AtomicUsize>,
+    listener: Arc<ListenerState>,
+    worker_load: Arc<AtomicUsize>,
+}
+
+impl Slot {
+    /// A place, if the listener may have one more connection. Exact over all workers.
+    pub(crate) fn take(listener: &Arc<ListenerState>, worker_load: &Arc<AtomicUsize>) -> Option<Self> {
+        let slot = Self { listener: Arc::clone(listener), worker_load: Arc::clone(worker_load) };
+        let connections = listener.connections.fetch_add(1, Ordering::Relaxed) + 1;
+        worker_load.fetch_add(1, Ordering::Relaxed);
+        Some(slot).filter(|_| connections <= listener.config.limits.connections as usize)
+    }
 }
 
 impl Drop for Slot {
@@ -91,9 +105,18 @@ pub(crate) struct WorkerHandle {
     pub(crate) load: Arc<AtomicUsize>,
 }
 
+impl WorkerHandle {
+    /// A worker that has not begun, and what it is to be told.
+    pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<Task>) {
+        let (tasks, inbox) = mpsc::unbounded_channel();
+        (Self { tasks, load: Arc::default() }, inbox)
+    }
+}
+
 /// The worker as its own tasks see it.
 pub(crate) struct Worker {
     shared: Arc<Shared>,
+    index: usize,
     pub(crate) clock: Clock,
     now: Cell<Instant>,
     pub(crate) wheel: Rc<Wheel>,
@@ -108,11 +131,15 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// Starts a worker's thread.
-    pub(crate) fn spawn(index: usize, shared: Arc<Shared>, prng: Prng) -> io::Result<WorkerHandle> {
-        let (tasks, inbox) = mpsc::unbounded_channel();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        thread::Builder::new().name(format!("lb-worker-{index}")).spawn(move || {
+    /// Starts the thread of the worker with this index among [`Shared::workers`].
+    pub(crate) fn spawn(
+        index: usize,
+        inbox: mpsc::UnboundedReceiver<Task>,
+        shared: Arc<Shared>,
+        prng: Prng,
+    ) -> io::Result<()> {
+        let net = shared.net.clone();
+        net.spawn(format!("lb-worker-{index}"), move || {
             let worker = Rc::new(Self {
                 clock: shared.clock,
                 now: Cell::new(shared.clock.now()),
@@ -123,11 +150,11 @@ impl Worker {
                 serving: Cell::new(0),
                 draining: Cell::new(false),
                 empty: Notify::new(),
+                index,
                 shared,
             });
-            LocalSet::new().block_on(&runtime, worker.run(inbox));
-        })?;
-        Ok(WorkerHandle { tasks, load: Arc::default() })
+            worker.run(inbox)
+        })
     }
 
     async fn run(self: Rc<Self>, mut inbox: mpsc::UnboundedReceiver<Task>) {
@@ -139,6 +166,7 @@ impl Worker {
                 sweeper.idle.sweep(sweeper.clock.now());
             }
         });
+        let mut acceptors: Vec<Acceptor> = Vec::new();
         loop {
             let all_done = async {
                 while !(self.draining.get() && self.serving.get() == 0) {
@@ -148,6 +176,16 @@ impl Worker {
             tokio::select! {
                 biased;
                 task = inbox.recv() => match task {
+                    Some(Task::Listen { socket, state, begun }) => {
+                        let started = Acceptor::start(socket, state, &self);
+                        // Whoever asked may have gone.
+                        let _ = begun.send(started.map(|acceptor| acceptors.push(acceptor)));
+                    }
+                    Some(Task::Unlisten { state, closed }) => {
+                        if let Some(at) = acceptors.iter().position(|acceptor| acceptor.is_for(&state)) {
+                            acceptors.swap_remove(at).stop(closed);
+                        }
+                    }
                     Some(Task::Serve { stream, peer, listener, slot }) => self.serve(stream, peer, listener, slot),
                     Some(Task::Drain) => self.drain(),
                     Some(Task::Stop) | None => return self.cut_off(),
@@ -157,9 +195,10 @@ impl Worker {
         }
     }
 
-    fn serve(
+    /// Serves a connection that was accepted.
+    pub(crate) fn serve(
         self: &Rc<Self>,
-        stream: std::net::TcpStream,
+        stream: Accepted,
         peer: SocketAddr,
         listener: Arc<ListenerState>,
         slot: Slot,
@@ -167,8 +206,8 @@ impl Worker {
         let serving = Serving::begin(self);
         tokio::task::spawn_local(async move {
             let _slot = slot;
-            match TcpStream::from_std(stream) {
-                Ok(stream) => front::serve(Rc::clone(&serving.0), listener, stream.into(), peer).await,
+            match stream.register() {
+                Ok(stream) => front::serve(Rc::clone(&serving.0), listener, stream, peer).await,
                 Err(error) => tracing::error!(%error, "cannot serve an accepted connection"),
             }
         });
@@ -194,6 +233,16 @@ impl Worker {
             front.drain();
         }
         Registered { key: self.fronts.borrow_mut().insert(Rc::clone(front)), worker: Rc::clone(self) }
+    }
+
+    /// This worker as others see it.
+    pub(crate) fn handle(&self) -> &WorkerHandle {
+        &self.shared.workers[self.index]
+    }
+
+    /// All workers, this one among them.
+    pub(crate) fn workers(&self) -> &[WorkerHandle] {
+        &self.shared.workers
     }
 
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
