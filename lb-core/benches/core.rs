@@ -9,7 +9,7 @@ use divan::Bencher;
 use lb_core::{
     config::{Algorithm, Backend, BackendAddress, Config, Firewall, Listener, Pool as PoolConfig, Valid},
     plan::{Decision, Plan},
-    pool::{Outcome, Pool},
+    pool::{Ask, Outcome, Pool},
     prng::Prng,
     request::RequestView,
     time::Instant,
@@ -145,11 +145,12 @@ fn pick_and_finish(bencher: Bencher<'_, '_>, algorithm: Algorithm, backends: usi
     let valid = config.validate().unwrap_or_else(|problems| panic!("{}", problems.in_file("bench")));
     let mut now = Instant::from_nanos(1);
     let mut pool = Pool::new("p".into(), &valid.pools["p"], Prng::new(1), now);
-    let mut others: std::collections::VecDeque<_> = (0..10).filter_map(|_| pool.pick(&[], now)).collect();
+    let mut others: std::collections::VecDeque<_> =
+        (0..10).filter_map(|_| pool.pick(Ask::default(), now)).collect();
     assert_eq!(others.len(), 10);
     bencher.bench_local(|| {
         now = now + lb_core::time::Duration::from_micros(10);
-        others.extend(pool.pick(&[], black_box(now)));
+        others.extend(pool.pick(Ask::default(), black_box(now)));
         if let Some(ticket) = others.pop_front() {
             pool.finish(ticket, Outcome::Success, now);
         }

@@ -33,7 +33,11 @@
 //! let now = Instant::ZERO;
 //! let pool = std::rc::Rc::new(RefCell::new(Pool::new("mango".into(), &config, Prng::new(1), now)));
 //!
-//! let facts = Facts { idempotent: is_idempotent("GET"), deadline: now + Duration::from_secs(60) };
+//! let facts = Facts {
+//!     idempotent: is_idempotent("GET"),
+//!     deadline: now + Duration::from_secs(60),
+//!     key: None,
+//! };
 //! let mut exchange = Exchange::begin(pool.clone(), facts, now)?;
 //! let Next::Try(first) = exchange.next(now) else { panic!() };
 //! assert_eq!(first.addr.port(), 8081);
@@ -55,7 +59,7 @@ use core::{cell::RefCell, net::SocketAddr};
 
 pub use crate::retry::{Sent, is_idempotent};
 use crate::{
-    pool::{EndpointId, Outcome, Pool, Ticket},
+    pool::{Ask, EndpointId, Outcome, Pool, Ticket},
     reason::Reason,
     retry::may_resend,
     time::{Duration, Instant},
@@ -81,6 +85,8 @@ pub struct Facts {
     pub idempotent: bool,
     /// By when the head of a response must be there, all tries included.
     pub deadline: Instant,
+    /// What hashing algorithms place it by: [`Plan::key`](crate::plan::Plan::key).
+    pub key: Option<u64>,
 }
 
 /// What to do next.
@@ -239,7 +245,7 @@ impl<H: PoolHandle> Exchange<H> {
     pub fn begin(pool: H, facts: Facts, now: Instant) -> Result<Self, Reason> {
         let (ticket, timeouts) = pool.with(|pool| {
             pool.admit(now)?;
-            Ok((pool.pick(&[], now), pool.config().timeouts))
+            Ok((pool.pick(Ask { key: facts.key, tried: &[] }, now), pool.config().timeouts))
         })?;
         Ok(Self {
             pool,
@@ -344,12 +350,13 @@ impl<H: PoolHandle> Exchange<H> {
         if !resend || late {
             return Step::Reply(self.give_up(reason, outcome, now));
         }
-        let (ticket, tries, tried) = (self.ticket.take(), self.tries, &self.tried);
+        let (ticket, tries) = (self.ticket.take(), self.tries);
+        let ask = Ask { key: self.facts.key, tried: &self.tried };
         let next = self.pool.with(|pool| {
             if let Some(ticket) = ticket {
                 pool.finish(ticket, outcome, now);
             }
-            pool.pick_retry(tries, tried, now)
+            pool.pick_retry(tries, ask, now)
         });
         match next {
             Some(ticket) => self.try_again(ticket),
@@ -361,12 +368,13 @@ impl<H: PoolHandle> Exchange<H> {
         let resend = may_resend(sent, self.facts.idempotent) && now < self.facts.deadline;
         let (tries, current) = (self.tries, self.ticket.as_ref().map(Ticket::endpoint));
         let (ticket, tried, pending) = (&mut self.ticket, &mut self.tried, &mut self.pending);
+        let key = self.facts.key;
         let mut name = None;
         let next = self.pool.with(|pool| {
             if resend && pool.config().retry.on_status.contains(&status) {
                 // The answer that is there is kept until there is an endpoint to do better.
                 tried.extend(current);
-                if let Some(next) = pool.pick_retry(tries, tried, now) {
+                if let Some(next) = pool.pick_retry(tries, Ask { key, tried }, now) {
                     if let Some(ticket) = ticket.take() {
                         name = Some(ticket.name().clone());
                         pool.finish(ticket, response_outcome(status), now);
@@ -376,6 +384,9 @@ impl<H: PoolHandle> Exchange<H> {
             }
             if core::mem::take(pending) {
                 pool.settle();
+            }
+            if let Some(ticket) = ticket {
+                pool.answered(ticket, status, now);
             }
             None
         });

@@ -26,6 +26,7 @@ pub mod config;
 pub mod exchange;
 pub mod firewall;
 pub mod hash;
+pub mod hash_key;
 pub mod health;
 pub mod host;
 pub mod ip_set;

@@ -6,7 +6,7 @@ use crate::{
     config::{self, Config, HeaderEdits, RateLimit, Valid},
     firewall::{Firewall, FirewallList, Judged},
     hash::hash,
-    host,
+    hash_key, host,
     path::{self, Certain, Doubt, Reading},
     reason::Reason,
     request::RequestView,
@@ -212,6 +212,17 @@ impl Plan {
                 recorder.event(Event::Lost { route: id, why: route.conditions.lost(host, path, view) });
             }
         }
+    }
+
+    /// What the pool of a route places this request by; none if its algorithm has no use for a key, or the
+    /// request has none. `path` is that of [`Decision::Forward`].
+    ///
+    /// # Panics
+    /// If another plan gave the id.
+    #[must_use]
+    pub fn key(&self, route: RouteId, view: &RequestView<'_>, path: &str) -> Option<u64> {
+        let config = &self.pool(self.route(route).pool).config;
+        if config.algorithm.hashes() { hash_key::of(&config.hash, view, path) } else { None }
     }
 
     /// The route of an id that this plan gave.

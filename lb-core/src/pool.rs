@@ -31,12 +31,13 @@ use core::net::SocketAddr;
 
 pub use self::{
     checks::Check,
-    ticket::{EndpointId, Outcome, Ticket},
+    ticket::{Ask, EndpointId, Outcome, Ticket},
     transition::{Change, Transition},
 };
 use self::{
     members::Source,
     slab::{Member, Slab},
+    ticket::Answered,
     transition::Transitions,
 };
 use crate::{
@@ -47,9 +48,9 @@ use crate::{
     prng::Prng,
     reason::Reason,
     retry::RetryBudget,
-    select::{Candidate, Selector, View},
+    select::{Candidate, Picker, Sample, Verdict},
     slow_start,
-    time::Instant,
+    time::{Instant, nanos},
 };
 
 /// The endpoints behind a name, and their standing. See the [module](self).
@@ -66,12 +67,11 @@ pub struct Pool {
     slab: Slab,
     /// Slots of the endpoints that live, in the order of `sources`.
     order: Vec<u32>,
-    /// Those that may be picked, in the same order; out of date while `stale`.
-    eligible: Vec<Candidate>,
+    /// Those that may be picked, in the same order, and how; out of date while `stale`.
+    picker: Picker,
     stale: bool,
-    /// When time alone changes `eligible`.
+    /// When time alone changes who may be picked.
     next_change: Instant,
-    selector: Selector,
     standing: Tally,
     /// Requests in flight, at endpoints that left the pool as well.
     in_flight: u64,
@@ -137,10 +137,9 @@ impl Pool {
             sources: Vec::new(),
             slab: Slab::default(),
             order: Vec::new(),
-            eligible: Vec::new(),
+            picker: Picker::new(config.algorithm),
             stale: true,
             next_change: Instant::FAR_FUTURE,
-            selector: Selector::new(config.algorithm),
             standing: Tally::default(),
             in_flight: 0,
             pending: 0,
@@ -194,24 +193,40 @@ impl Pool {
     }
 
     /// Takes one of the eligible endpoints for a request; none when there is no eligible one. Those that
-    /// the request `tried` before are avoided where there are others.
-    pub fn pick(&mut self, tried: &[EndpointId], now: Instant) -> Option<Ticket> {
+    /// the request tried before are avoided where there are others.
+    pub fn pick(&mut self, ask: Ask<'_>, now: Instant) -> Option<Ticket> {
         if self.stale || now >= self.next_change {
             self.refresh(now);
         }
-        let all_tried = || self.eligible.iter().all(|candidate| tried.contains(&candidate.id));
-        let skip = if tried.is_empty() || all_tried() { &[] } else { tried };
-        let view = View { candidates: &self.eligible, in_flight: self.slab.loads(), skip };
-        let index = self.selector.pick(view, &mut self.prng)?;
-        let member = self.slab.acquire(self.eligible.get(index)?.id)?;
+        let id = self.picker.pick(&ask, self.slab.loads(), &mut self.prng, now)?;
+        self.take(id, now)
+    }
+
+    /// A ticket of this endpoint.
+    fn take(&mut self, id: EndpointId, now: Instant) -> Option<Ticket> {
+        let member = self.slab.acquire(id)?;
+        let ticket = Ticket { id, addr: member.addr, name: member.name.clone(), since: now, answered: None };
         self.in_flight += 1;
-        Some(Ticket { id: member.id, addr: member.addr, name: member.name.clone() })
+        self.picker.on_load(id, self.slab.loads());
+        Some(ticket)
+    }
+
+    /// Tells that the head of a response came: what latency-aware algorithms call latency ends here. How
+    /// fast a client takes a body says nothing about the endpoint, and a body may go on for hours.
+    pub fn answered(&mut self, ticket: &mut Ticket, status: u16, now: Instant) {
+        let (answered, verdict) = match status {
+            500..600 => (Answered::WithServerError, Verdict::Failed),
+            _ => (Answered::Well, Verdict::Answered),
+        };
+        if ticket.answered.replace(answered).is_none() {
+            self.observe(ticket, verdict, now);
+        }
     }
 
     /// Takes a ticket back: the request is no longer in flight, and the endpoint is judged by how it
     /// went.
     pub fn finish(&mut self, ticket: Ticket, outcome: Outcome, now: Instant) {
-        let Ticket { id, .. } = ticket;
+        let id = ticket.id;
         let Some(member) = self.slab.release(id) else {
             debug_assert!(false, "a ticket of another pool");
             return;
@@ -226,6 +241,20 @@ impl Pool {
         } else if outcome.is_failure() && member.standing.on_failure(&self.config.outlier) {
             self.try_eject(id, outcome, now);
         }
+        self.picker.on_load(id, self.slab.loads());
+        match (ticket.answered, outcome) {
+            (None, Outcome::Success) => self.observe(&ticket, Verdict::Answered, now),
+            (None, Outcome::Cancelled) => self.observe(&ticket, Verdict::CutShort, now),
+            (None | Some(Answered::Well), _) if outcome.is_failure() => {
+                self.observe(&ticket, Verdict::Failed, now);
+            }
+            _ => {}
+        }
+    }
+
+    fn observe(&mut self, ticket: &Ticket, verdict: Verdict, now: Instant) {
+        let latency_nanos = nanos(now.since(ticket.since));
+        self.picker.observe(ticket.id, Sample { latency_nanos, verdict }, now);
     }
 
     /// When [`Pool::wake`] or [`Pool::poll_check`] next has something to do; none while nothing is due
@@ -289,11 +318,11 @@ impl Pool {
 
     /// Picks for another try after `tries`, if the configuration and the budget allow one; it is paid
     /// for only when there is an endpoint.
-    pub(crate) fn pick_retry(&mut self, tries: u32, tried: &[EndpointId], now: Instant) -> Option<Ticket> {
+    pub(crate) fn pick_retry(&mut self, tries: u32, ask: Ask<'_>, now: Instant) -> Option<Ticket> {
         if tries >= self.config.retry.tries.min(TRIES_MAX) || !self.budget.allows(&self.config.retry, now) {
             return None;
         }
-        let ticket = self.pick(tried, now)?;
+        let ticket = self.pick(ask, now)?;
         let paid = self.budget.withdraw(&self.config.retry, now);
         debug_assert!(paid);
         Some(ticket)
@@ -307,7 +336,7 @@ impl Pool {
         }
         let config = &self.config.outlier;
         let room = self.standing.ejected < outlier::ejected_max(config, self.standing.serving);
-        let alone = self.eligible.len() <= 1 && config.max_ejected_percent < 100;
+        let alone = self.picker.eligible().len() <= 1 && config.max_ejected_percent < 100;
         let Some(member) = self.slab.get_mut(id) else { return };
         if !room || alone || !member.serves() || member.health.health() == Health::Down {
             return;
@@ -341,10 +370,10 @@ impl Pool {
             } else {
                 member.came_up = None;
             }
-            eligible.push(Candidate { id: member.id, weight });
+            eligible.push(Candidate { weight, ..member.candidate() });
         }
-        self.selector.rebuild(&self.eligible, &eligible);
-        self.eligible = eligible;
+        let members = self.members().filter(|member| member.weight > 0).map(Member::candidate).collect();
+        self.picker.rebuild(eligible, members, self.slab.loads());
         self.stale = false;
     }
 

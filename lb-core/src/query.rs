@@ -15,6 +15,14 @@ pub fn has(query: &str, name: &str, value: &str) -> bool {
     })
 }
 
+/// The percent-decoded value of the first parameter of this name.
+pub(crate) fn value(query: &str, name: &str) -> Option<Vec<u8>> {
+    query.split('&').filter(|parameter| !parameter.is_empty()).find_map(|parameter| {
+        let (raw_name, raw_value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        means(raw_name, name).then(|| decoded(raw_value).collect())
+    })
+}
+
 /// What a piece of a query stands for (application/x-www-form-urlencoded: `+` is a space). A `%` that
 /// two hexadecimal digits do not follow stands for itself.
 fn decoded(raw: &str) -> impl Iterator<Item = u8> {

@@ -1,19 +1,32 @@
 //! Selection: which of the eligible endpoints takes the next request.
 //!
-//! A selector sees only endpoints that may be picked, in a dense list that is rebuilt when it changes.
-//! `skip` names those that were tried already by the same request; the caller makes sure that it never
-//! names all of them. Everything is integer arithmetic, so equal seeds give equal picks everywhere.
+//! A [`Picker`] holds the eligible endpoints in a dense list, and the [`Selector`] that ranks them. What
+//! a selector learns comes through five calls: [`Picker::rebuild`] when the eligible or the members
+//! change, [`Picker::pick`], [`Picker::on_load`] when a request began or ended at an endpoint, and
+//! [`Picker::observe`] when one was answered or failed. Each algorithm stands in a file of its own,
+//! with its rule, its cost and its source.
+//!
+//! A selector sees only endpoints that may be picked. Those that the same request was sent to before are
+//! left out; never all of them. Everything is integer arithmetic, so equal seeds give equal picks
+//! everywhere.
 
 mod least_request;
 mod p2c;
 mod random;
+mod roster;
 mod round_robin;
 #[cfg(test)]
 mod tests;
 
-use alloc::{vec, vec::Vec};
+use alloc::vec::Vec;
 
-use crate::{config::Algorithm, pool::EndpointId, prng::Prng};
+use self::roster::{Places, Roster};
+use crate::{
+    config::Algorithm,
+    pool::{Ask, EndpointId},
+    prng::Prng,
+    time::Instant,
+};
 
 /// An endpoint that may be picked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,19 +34,95 @@ pub(crate) struct Candidate {
     pub(crate) id: EndpointId,
     /// Effective weight, at least 1 and at most `WEIGHT_MAX * 1000`: below 2^30.
     pub(crate) weight: u32,
+    /// A hash that names it in every process and after every reload.
+    pub(crate) identity: u64,
+}
+
+/// What a request said about its endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sample {
+    /// From the pick to the head of the response, or to whatever there was instead of one.
+    pub(crate) latency_nanos: u64,
+    pub(crate) verdict: Verdict,
+}
+
+/// How a latency is to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It is that of an answer.
+    Answered,
+    /// It is that of a failure, which may have come faster than any answer.
+    Failed,
+    /// The request was given up by then: an answer would have taken longer.
+    CutShort,
+}
+
+/// The eligible endpoints of a pool, and the algorithm that picks among them.
+#[derive(Debug)]
+pub(crate) struct Picker {
+    roster: Roster,
+    selector: Selector,
+}
+
+impl Picker {
+    pub(crate) fn new(algorithm: Algorithm) -> Self {
+        Self { roster: Roster::default(), selector: Selector::new(algorithm) }
+    }
+
+    /// Those that may be picked.
+    pub(crate) fn eligible(&self) -> &[Candidate] {
+        &self.roster.candidates
+    }
+
+    /// Takes `eligible` as those that may be picked from now on. `members` are all endpoints that belong
+    /// to the pool with a weight, with their full weights, whether they may be picked now or not: what
+    /// tables are made of that must not move when one of them is down for a while. `loads` are requests
+    /// in flight, by slot.
+    pub(crate) fn rebuild(&mut self, eligible: Vec<Candidate>, _members: Vec<Candidate>, _loads: &[u32]) {
+        let old = core::mem::replace(&mut self.roster, Roster::new(eligible));
+        self.selector.rebuild(&old.candidates, &self.roster.candidates);
+    }
+
+    /// The endpoint for a request; none only when there is no eligible one.
+    pub(crate) fn pick(
+        &mut self,
+        ask: &Ask<'_>,
+        loads: &[u32],
+        prng: &mut Prng,
+        now: Instant,
+    ) -> Option<EndpointId> {
+        let skip = self.roster.skip(ask.tried);
+        let view = View { roster: &self.roster, in_flight: loads, skip: skip.indexes(), key: ask.key, now };
+        let index = self.selector.pick(view, prng)?;
+        self.roster.candidates.get(index).map(|candidate| candidate.id)
+    }
+
+    /// A request began or ended at `id`; `loads` are those from now on.
+    pub(crate) fn on_load(&mut self, _id: EndpointId, _loads: &[u32]) {}
+
+    /// A request at `id` was answered, failed or was given up.
+    pub(crate) fn observe(&mut self, _id: EndpointId, _sample: Sample, _now: Instant) {}
 }
 
 /// What a selector sees.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct View<'a> {
-    pub(crate) candidates: &'a [Candidate],
+    roster: &'a Roster,
     /// Requests in flight, by the slot of an endpoint.
-    pub(crate) in_flight: &'a [u32],
-    /// Endpoints to leave out.
-    pub(crate) skip: &'a [EndpointId],
+    in_flight: &'a [u32],
+    /// Indexes of candidates to leave out, in rising order; never all of them.
+    skip: &'a [u32],
+    #[expect(dead_code, reason = "for the hashing algorithms, which come next")]
+    key: Option<u64>,
+    #[expect(dead_code, reason = "for peak_ewma, which comes next")]
+    now: Instant,
 }
 
-impl View<'_> {
+impl<'a> View<'a> {
+    fn candidates(&self) -> &'a [Candidate] {
+        &self.roster.candidates
+    }
+
     /// Requests at `candidate` if it took this one as well. Counting the candidate makes an idle
     /// endpoint of weight 100 lighter than an idle one of weight 1.
     fn load(&self, candidate: Candidate) -> u64 {
@@ -46,13 +135,13 @@ impl View<'_> {
         (self.load(a) * u64::from(b.weight)).cmp(&(self.load(b) * u64::from(a.weight)))
     }
 
-    fn skips(&self, candidate: Candidate) -> bool {
-        self.skip.contains(&candidate.id)
+    fn skips(&self, index: usize) -> bool {
+        self.skip.iter().any(|&skipped| skipped as usize == index)
     }
 
     /// Index and candidate of those that are not left out.
     fn rest(&self) -> impl Iterator<Item = (usize, Candidate)> {
-        self.candidates.iter().copied().enumerate().filter(|&(_, candidate)| !self.skips(candidate))
+        self.candidates().iter().copied().enumerate().filter(|&(index, _)| !self.skips(index))
     }
 }
 
@@ -97,23 +186,4 @@ impl Selector {
 
 fn equal_weights(candidates: &[Candidate]) -> bool {
     candidates.windows(2).all(|pair| pair[0].weight == pair[1].weight)
-}
-
-/// Where each endpoint stands in a list of candidates.
-struct Places(Vec<Option<(u32, usize)>>);
-
-impl Places {
-    fn of(candidates: &[Candidate]) -> Self {
-        let slots = candidates.iter().map(|candidate| candidate.id.slot as usize + 1).max().unwrap_or(0);
-        let mut places = vec![None; slots];
-        for (index, Candidate { id, .. }) in candidates.iter().enumerate() {
-            places[id.slot as usize] = Some((id.generation, index));
-        }
-        Self(places)
-    }
-
-    fn get(&self, id: EndpointId) -> Option<usize> {
-        let (generation, index) = (*self.0.get(id.slot as usize)?)?;
-        (generation == id.generation).then_some(index)
-    }
 }

@@ -13,6 +13,11 @@ const PARTS_MIN: u32 = PARTS / 10;
 /// How often weights are computed anew while one of them grows.
 pub(crate) const TICK: Duration = Duration::from_millis(100);
 
+/// The effective weight of an endpoint that is up to speed.
+pub(crate) fn full_weight(weight: u32) -> u32 {
+    weight.min(WEIGHT_MAX) * PARTS
+}
+
 /// The effective weight of an endpoint, and whether it still grows. `since` is when it came up, `window`
 /// how long it takes to the full weight (zero: none). Linear, from a tenth: Envoy's slow start with an
 /// aggression of 1.
@@ -22,15 +27,14 @@ pub(crate) fn effective_weight(
     window: Duration,
     now: Instant,
 ) -> (u32, bool) {
-    let weight = weight.min(WEIGHT_MAX);
-    let Some(since) = since else { return (weight * PARTS, false) };
+    let Some(since) = since else { return (full_weight(weight), false) };
     let (elapsed, window) = (nanos(now.since(since)), nanos(window));
     if elapsed >= window {
-        return (weight * PARTS, false);
+        return (full_weight(weight), false);
     }
     let parts = u128::from(elapsed) * u128::from(PARTS) / u128::from(window);
     let parts = u32::try_from(parts).unwrap_or(PARTS).clamp(PARTS_MIN, PARTS);
-    (weight * parts, true)
+    (weight.min(WEIGHT_MAX) * parts, true)
 }
 
 #[cfg(test)]

@@ -68,7 +68,7 @@ impl fmt::Display for ClientGone {
 impl std::error::Error for ClientGone {}
 
 async fn journey(flight: &mut Flight, body: Incoming) -> Result<(Head, ResponseStream), Refused> {
-    let (route, mut outgoing) = judge(flight, &body)?;
+    let (route, key, mut outgoing) = judge(flight, &body)?;
     if !body.is_end_stream() {
         let headers = &flight.parts.headers;
         let counted = headers.contains_key(header::CONTENT_LENGTH);
@@ -76,7 +76,7 @@ async fn journey(flight: &mut Flight, body: Incoming) -> Result<(Head, ResponseS
         let expects = headers.get(header::EXPECT).is_some_and(is_100_continue);
         flight.body = Some(RequestBody::new(&flight.front, body, expects, flight.started));
     }
-    begin_exchange(flight, route)?;
+    begin_exchange(flight, route, key)?;
     loop {
         let now = flight.now();
         let attempt = match flight.exchange_mut()?.next(now) {
@@ -105,8 +105,9 @@ async fn journey(flight: &mut Flight, body: Incoming) -> Result<(Head, ResponseS
     }
 }
 
-/// Firewall, route, rate limit, body limit; and what goes out if all of them let it.
-fn judge(flight: &mut Flight, body: &Incoming) -> Result<(RouteId, Outgoing), Refused> {
+/// Firewall, route, rate limit, body limit; the key that it is placed by, and what goes out if all of
+/// them let it.
+fn judge(flight: &mut Flight, body: &Incoming) -> Result<(RouteId, Option<u64>, Outgoing), Refused> {
     let snapshot = flight.snapshot.clone();
     let parts = &flight.parts;
     let view = RequestView {
@@ -117,8 +118,11 @@ fn judge(flight: &mut Flight, body: &Incoming) -> Result<(RouteId, Outgoing), Re
         headers: &Fields(&parts.headers),
         client: flight.client,
     };
-    let (route, outgoing) = match snapshot.plan.decide(&view) {
-        Decision::Forward { route, path } => (route, prepare(flight, snapshot.plan.route(route), path)?),
+    let (route, key, outgoing) = match snapshot.plan.decide(&view) {
+        Decision::Forward { route, path } => {
+            let key = snapshot.plan.key(route, &view, &path);
+            (route, key, prepare(flight, snapshot.plan.route(route), path)?)
+        }
         Decision::Refuse { reason, route } => {
             flight.route = route;
             let detail = match reason {
@@ -143,7 +147,7 @@ fn judge(flight: &mut Flight, body: &Incoming) -> Result<(RouteId, Outgoing), Re
     if body.size_hint().lower() > flight.front.listener.config.limits.body {
         return Err(Reason::BodyTooLarge.into());
     }
-    Ok((route, outgoing))
+    Ok((route, key, outgoing))
 }
 
 /// What the route makes of the target and the Host.
@@ -171,12 +175,12 @@ fn prepare(flight: &Flight, route: &RoutePlan, path: Cow<'_, str>) -> Result<Out
     Ok(Outgoing { target, framing: Framing::Empty, host })
 }
 
-fn begin_exchange(flight: &mut Flight, route: RouteId) -> Result<(), Refused> {
+fn begin_exchange(flight: &mut Flight, route: RouteId, key: Option<u64>) -> Result<(), Refused> {
     let planned = flight.snapshot.plan.route(route);
     let pool = flight.snapshot.pool(planned.pool).clone();
     flight.deadline = planned.timeout.map(|timeout| flight.started + timeout);
     let deadline = flight.deadline.unwrap_or(flight.started + TRIES_TIMEOUT);
-    let facts = Facts { idempotent: is_idempotent(flight.parts.method.as_str()), deadline };
+    let facts = Facts { idempotent: is_idempotent(flight.parts.method.as_str()), deadline, key };
     flight.exchange = Some(Exchange::begin(pool, facts, flight.started)?);
     Ok(())
 }

@@ -2,17 +2,13 @@
 //! hints live in `lb_testkit::course`; here each of them is a test of its own.
 
 use std::{
-    io,
     net::{Ipv4Addr, SocketAddr},
-    process::Stdio,
     sync::Arc,
-    time::Duration,
 };
 
 use lb_core::config::{Config, LogFormat};
 use lb_server::{Options, Server};
-use lb_testkit::course::{Cast, Chapter, FileGiven, Launched, Launcher, Pending, Ports, Stage, Tempo};
-use tokio::{process::Command, time::timeout};
+use lb_testkit::course::{Cast, Chapter, Ports, Stage, StartCommand, Tempo};
 
 /// Runs one case against a balancer of its own.
 async fn judge(chapter: Chapter, name: &str) {
@@ -27,44 +23,13 @@ async fn judge(chapter: Chapter, name: &str) {
     let config = config.validate().unwrap();
     let server = Server::start(&config, Options::default()).unwrap();
     let mut stage = Stage::new(server.addresses()[0], cast);
-    stage.launcher = Some(Arc::new(Binary));
+    let command =
+        format!("exec '{}' run --config \"$COURSE_CONFIG\"", crate::support::process::binary().display());
+    stage.launcher = Some(Arc::new(StartCommand::new(&command, chapter, &stage.cast)));
     let verdict = case.run(&stage).await;
     server.shutdown().await;
     if let Err(miss) = verdict {
         panic!("{}: {}\n{miss}", case.name, case.sentence);
-    }
-}
-
-/// `lb run` as its users start it.
-struct Binary;
-
-impl Launcher for Binary {
-    fn launch<'a>(&'a self, file: FileGiven<'a>) -> Pending<'a> {
-        Box::pin(async move {
-            let folder = tempfile::tempdir()?;
-            let path = folder.path().join("lb.toml");
-            if let FileGiven::Text(text) = file {
-                std::fs::write(&path, text)?;
-            }
-            let mut child = Command::new(crate::support::process::binary())
-                .arg("run")
-                .arg("--config")
-                .arg(&path)
-                .stdout(Stdio::null())
-                .stderr(Stdio::piped())
-                .kill_on_drop(true)
-                .spawn()?;
-            let exit = timeout(Duration::from_secs(5), child.wait()).await;
-            if exit.is_err() {
-                child.start_kill()?; // it serves
-            }
-            let output = child.wait_with_output().await?;
-            Ok(Launched {
-                file: path.display().to_string(),
-                exit_code: exit.ok().and_then(|status: io::Result<_>| status.ok()?.code()),
-                message: String::from_utf8_lossy(&output.stderr).into_owned(),
-            })
-        })
     }
 }
 
@@ -113,7 +78,8 @@ chapters! {
         nothing_else_is_known
         a_missing_file_stops_the_start
         a_broken_file_stops_the_start
-        an_invalid_file_stops_the_start;
+        an_invalid_file_stops_the_start
+        a_course_file_is_converted;
     chapter_4_health Health:
         each_backend_is_probed
         a_2xx_is_healthy

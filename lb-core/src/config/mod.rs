@@ -186,6 +186,8 @@ impl Default for ListenerLimits {
 pub struct Pool {
     /// Default `round_robin`.
     pub algorithm: Algorithm,
+    /// `[pool.NAME.hash]`: what an algorithm that hashes places requests by; default the client.
+    pub hash: HashKey,
     /// At least one.
     pub backends: Vec<Backend>,
     /// `timeouts`
@@ -209,6 +211,7 @@ impl Default for Pool {
     fn default() -> Self {
         Self {
             algorithm: Algorithm::RoundRobin,
+            hash: HashKey::Client,
             backends: Vec::new(),
             timeouts: PoolTimeouts::default(),
             limits: PoolLimits::default(),
@@ -232,6 +235,33 @@ pub enum Algorithm {
     LeastRequest,
     /// `p2c`: the less loaded of two distinct ones drawn at random.
     P2c,
+}
+
+impl Algorithm {
+    /// Whether it places requests by a key.
+    #[must_use]
+    pub fn hashes(self) -> bool {
+        match self {
+            Self::Random | Self::RoundRobin | Self::LeastRequest | Self::P2c => false,
+        }
+    }
+}
+
+/// `[pool.NAME.hash]`: `by`, and the `name` of what is looked at. A request that lacks it, or has it
+/// empty, goes where a random key would.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum HashKey {
+    /// `client`: its address.
+    #[default]
+    Client,
+    /// `path`: the normalised one, without the query.
+    Path,
+    /// `header`: the first value of the field of this name, which is in lower case.
+    Header(String),
+    /// `cookie`: the value of the first cookie of this name.
+    Cookie(String),
+    /// `query`: the percent-decoded value of the first parameter of this name.
+    Query(String),
 }
 
 /// One entry of `backends`: a string, or a table `{ address, name, weight, state }`.

@@ -6,7 +6,7 @@ use core::net::{IpAddr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net};
 
-use super::{BackendAddress, Config, Firewall, HeaderEdits};
+use super::{BackendAddress, Config, Firewall, HashKey, HeaderEdits};
 
 impl Config {
     /// Brings everything into its normal form. Doing it again changes nothing.
@@ -14,6 +14,11 @@ impl Config {
         self.firewall.normalise();
         for listener in &mut self.listeners {
             nets(&mut listener.trusted_proxies);
+        }
+        for pool in self.pools.values_mut() {
+            if let HashKey::Header(name) = &mut pool.hash {
+                name.make_ascii_lowercase();
+            }
         }
         for backend in self.pools.values_mut().flat_map(|pool| &mut pool.backends) {
             match &mut backend.address {

@@ -29,7 +29,7 @@ fn at(millis: u64) -> Instant {
     Instant::ZERO + Duration::from_millis(millis)
 }
 
-const GET: Facts = Facts { idempotent: true, deadline: Instant::from_nanos(60_000_000_000) };
+const GET: Facts = Facts { idempotent: true, deadline: Instant::from_nanos(60_000_000_000), key: None };
 const POST: Facts = Facts { idempotent: false, ..GET };
 
 fn begin(pool: &Handle, facts: Facts) -> Exchange<Handle> {
@@ -381,7 +381,7 @@ proptest! {
             let count = lives.len().max(1);
             match op {
                 Op::Begin { idempotent, millis } => {
-                    let facts = Facts { idempotent, deadline: now + Duration::from_millis(millis) };
+                    let facts = Facts { idempotent, deadline: now + Duration::from_millis(millis), key: None };
                     let exchange = Exchange::begin(pool.clone(), facts, now).unwrap();
                     let tries = Vec::new();
                     lives.push(Life { exchange, facts, tries, asked: false, over: false, forwards: false });

@@ -7,13 +7,13 @@ use alloc::{
 };
 use core::net::SocketAddr;
 
-use super::{Change, EndpointId, Member, Pool};
+use super::{Change, EndpointId, Member, Pool, slab::identity};
 use crate::{
     config::{self, AdminState, BackendAddress},
     health::{ActiveHealth, Health},
     limits::{ADDRESSES_PER_BACKEND_MAX, ENDPOINTS_PER_POOL_MAX},
     outlier::Standing,
-    select::Selector,
+    select::Picker,
     time::Instant,
 };
 
@@ -72,8 +72,7 @@ impl Pool {
         });
         self.sources = sources.collect();
         if old.algorithm != config.algorithm {
-            self.selector = Selector::new(config.algorithm);
-            self.eligible.clear();
+            self.picker = Picker::new(config.algorithm);
         }
         if old.health_check != config.health_check {
             self.forget_schedule();
@@ -172,6 +171,7 @@ impl Pool {
         };
         if *member.name != *source.backend.name {
             member.name = source.backend.name.as_str().into();
+            member.identity = identity(&member.name, &member.written, member.addr);
         }
         member.weight = source.backend.weight;
         if member.state != source.state {
@@ -194,6 +194,7 @@ impl Pool {
             addr,
             written: source.backend.address.clone(),
             name: source.backend.name.as_str().into(),
+            identity: identity(&source.backend.name, &source.backend.address, addr),
             weight: source.backend.weight,
             state: source.state,
             health: ActiveHealth::new(initial),

@@ -6,10 +6,24 @@ use core::net::SocketAddr;
 use super::{Change, EndpointId, Transition};
 use crate::{
     config::{AdminState, BackendAddress},
+    hash::{hash, mix},
     health::ActiveHealth,
     outlier::Standing,
+    select::Candidate,
+    slow_start,
     time::Instant,
 };
+
+/// The hash of an endpoint's name, and of its address if a name of the DNS led to it: the same in every
+/// process and after every reload, wherever the backend stands in the file.
+pub(super) fn identity(name: &str, written: &BackendAddress, addr: SocketAddr) -> u64 {
+    let name = hash(name.as_bytes());
+    match (written, addr) {
+        (BackendAddress::Ip(_), _) => name,
+        (BackendAddress::Name { .. }, SocketAddr::V4(addr)) => mix(name ^ hash(&addr.ip().octets())),
+        (BackendAddress::Name { .. }, SocketAddr::V6(addr)) => mix(name ^ hash(&addr.ip().octets())),
+    }
+}
 
 /// One endpoint.
 #[derive(Debug)]
@@ -19,6 +33,8 @@ pub(super) struct Member {
     /// The address as written; with `addr` it says who this is across reloads.
     pub(super) written: BackendAddress,
     pub(super) name: Arc<str>,
+    /// What hashing algorithms know it by: see [`identity`].
+    pub(super) identity: u64,
     pub(super) weight: u32,
     pub(super) state: AdminState,
     pub(super) health: ActiveHealth,
@@ -37,6 +53,11 @@ impl Member {
     /// Whether the configuration and the operator let it take traffic.
     pub(super) fn serves(&self) -> bool {
         self.state == AdminState::Ready && self.weight > 0
+    }
+
+    /// What selectors see of it, with its full weight.
+    pub(super) fn candidate(&self) -> Candidate {
+        Candidate { id: self.id, weight: slow_start::full_weight(self.weight), identity: self.identity }
     }
 
     pub(super) fn ejected(&self) -> bool {

@@ -56,7 +56,7 @@ impl Pool {
     }
 
     fn once(&mut self, outcome: Outcome, now: Instant) -> Option<u16> {
-        let ticket = self.pick(&[], now)?;
+        let ticket = self.pick(Ask::default(), now)?;
         let port = ticket.addr().port();
         self.finish(ticket, outcome, now);
         Some(port)
@@ -74,9 +74,7 @@ impl Pool {
     fn fail(&mut self, port: u16, now: Instant) {
         let id = self.id_of(port);
         for _ in 0..self.config.outlier.consecutive_failures {
-            let member = self.slab.acquire(id).unwrap();
-            let ticket = Ticket { id, addr: member.addr, name: member.name.clone() };
-            self.in_flight += 1;
+            let ticket = self.take(id, now).unwrap();
             self.finish(ticket, Outcome::ConnectFailed, now);
         }
     }
@@ -96,14 +94,14 @@ fn two_backends_alternate() {
 #[test]
 fn an_empty_pool_gives_none() {
     let mut pool = pool(&config([]));
-    assert!(pool.pick(&[], at(0)).is_none());
+    assert!(pool.pick(Ask::default(), at(0)).is_none());
     assert_eq!(pool.next_wake(), None);
 }
 
 #[test]
 fn fewest_in_flight_wins() {
     let mut pool = pool(&config::Pool { algorithm: Algorithm::LeastRequest, ..config([1, 2, 3]) });
-    let held: Vec<Ticket> = (0..9).filter_map(|_| pool.pick(&[], at(0))).collect();
+    let held: Vec<Ticket> = (0..9).filter_map(|_| pool.pick(Ask::default(), at(0))).collect();
     assert!(pool.endpoints().all(|status| status.in_flight == 3));
     for ticket in held.into_iter().filter(|ticket| ticket.addr().port() == 3) {
         pool.finish(ticket, Outcome::Success, at(0));
@@ -118,7 +116,7 @@ fn tried_ones_are_avoided_where_there_are_others() {
     let (first, second) = (pool.id_of(1), pool.id_of(2));
     for (tried, expected) in [(&[first][..], [2, 2]), (&[second], [1, 1]), (&[first, second], [2, 1])] {
         let ports = [(); 2].map(|()| {
-            let ticket = pool.pick(tried, at(0)).unwrap();
+            let ticket = pool.pick(Ask { tried, key: None }, at(0)).unwrap();
             let port = ticket.addr().port();
             pool.finish(ticket, Outcome::Cancelled, at(0));
             port
@@ -179,7 +177,7 @@ fn checks_take_down_and_bring_up() {
 fn a_pool_may_begin_down() {
     let check = HealthCheck { initial: InitialHealth::Down, ..HealthCheck::default() };
     let mut pool = pool(&config::Pool { health_check: Some(check), ..config([1, 2]) });
-    assert!(pool.pick(&[], at(0)).is_none());
+    assert!(pool.pick(Ask::default(), at(0)).is_none());
     pool.on_check(pool.id_of(2), Ok(()), at(0));
     assert_eq!(pool.ports(2, at(0)), [2, 2]);
     pool.reconfigure(&config([1, 2]), at(1));
@@ -215,7 +213,7 @@ fn a_result_for_one_that_left_is_ignored() {
 #[test]
 fn one_that_left_is_not_checked_while_its_tickets_are_out() {
     let mut pool = pool(&checked(config([1])));
-    let held = pool.pick(&[], at(0)).unwrap();
+    let held = pool.pick(Ask::default(), at(0)).unwrap();
     let check = pool.poll_check(at(2)).unwrap();
     pool.reconfigure(&checked(config([])), at(2));
     pool.on_check(check.endpoint, Err(CheckFailure::Closed), at(2));
@@ -243,12 +241,12 @@ fn coming_up_clears_the_failures_before() {
     let mut pool = pool(&checked(config([1, 2])));
     let id = pool.id_of(1);
     for _ in 0..4 {
-        let ticket = pool.pick(&[pool.id_of(2)], at(0)).unwrap();
+        let ticket = pool.pick(Ask { tried: &[pool.id_of(2)], key: None }, at(0)).unwrap();
         pool.finish(ticket, Outcome::Reset, at(0));
     }
     pool.on_check(id, Err(CheckFailure::Connect), at(1));
     pool.on_check(id, Ok(()), at(2));
-    let ticket = pool.pick(&[pool.id_of(2)], at(2)).unwrap();
+    let ticket = pool.pick(Ask { tried: &[pool.id_of(2)], key: None }, at(2)).unwrap();
     pool.finish(ticket, Outcome::Reset, at(2));
     assert!(pool.status_of(1).eligible());
 }
@@ -367,7 +365,7 @@ fn a_reload_keeps_what_stays() {
     let mut pool = pool(&checked(config([1, 2, 3, 4])));
     pool.on_check(pool.id_of(2), Err(CheckFailure::Connect), at(0));
     pool.fail(3, at(0));
-    let held = pool.pick(&[], at(0)).unwrap();
+    let held = pool.pick(Ask::default(), at(0)).unwrap();
     assert_eq!(held.addr().port(), 1);
     let before: Vec<EndpointStatus> = (1..5).map(|port| pool.status_of(port)).collect();
     pool.reconfigure(&checked(config([5, 4, 3, 2, 1])), at(1));
@@ -379,7 +377,8 @@ fn a_reload_keeps_what_stays() {
 #[test]
 fn one_that_left_vanishes_with_its_last_ticket() {
     let mut pool = pool(&config([1, 2]));
-    let (first, second) = (pool.pick(&[], at(0)).unwrap(), pool.pick(&[], at(0)).unwrap());
+    let (first, second) =
+        (pool.pick(Ask::default(), at(0)).unwrap(), pool.pick(Ask::default(), at(0)).unwrap());
     let gone = first.endpoint();
     pool.reconfigure(&config([2]), at(1));
     assert_eq!((pool.endpoints().count(), pool.in_flight()), (1, 2));
@@ -398,7 +397,7 @@ fn one_that_left_vanishes_with_its_last_ticket() {
 #[test]
 fn a_reload_may_change_the_algorithm() {
     let mut pool = pool(&config([1, 2]));
-    let held = pool.pick(&[], at(0)).unwrap();
+    let held = pool.pick(Ask::default(), at(0)).unwrap();
     pool.reconfigure(&config::Pool { algorithm: Algorithm::LeastRequest, ..config([1, 2]) }, at(0));
     assert_eq!(pool.ports(3, at(0)), [2, 2, 2]);
     pool.finish(held, Outcome::Success, at(0));

@@ -1,7 +1,26 @@
-//! What a pick gives and what it is given back with.
+//! What a pick is asked with, what it gives, and what it is given back with.
 
 use alloc::sync::Arc;
 use core::{fmt, net::SocketAddr};
+
+use crate::time::Instant;
+
+/// What a pick depends on besides the pool.
+///
+/// ```
+/// use lb_core::pool::Ask;
+/// let any = Ask::default();
+/// let of_a_user = Ask { key: Some(lb_core::hash::hash(b"user 7")), ..any };
+/// assert!(of_a_user.tried.is_empty());
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ask<'a> {
+    /// What hashing algorithms place the request by: equal keys go to the same endpoint. A request
+    /// without one goes where a random key would.
+    pub key: Option<u64>,
+    /// Endpoints that the request was sent to before: avoided where there are others.
+    pub tried: &'a [EndpointId],
+}
 
 /// Which endpoint of a pool: stable while the endpoint lives, and never that of a successor that took
 /// its place.
@@ -21,6 +40,17 @@ pub struct Ticket {
     pub(super) id: EndpointId,
     pub(super) addr: SocketAddr,
     pub(super) name: Arc<str>,
+    /// When it was picked.
+    pub(super) since: Instant,
+    /// Whether the head of a response was told of: see [`Pool::answered`](super::Pool::answered).
+    pub(super) answered: Option<Answered>,
+}
+
+/// What a response's head said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answered {
+    Well,
+    WithServerError,
 }
 
 impl Ticket {

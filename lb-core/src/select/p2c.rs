@@ -15,7 +15,7 @@ pub(super) fn pick(view: View<'_>, prng: &mut Prng) -> Option<usize> {
     if first == second {
         return Some(first);
     }
-    match view.compare(view.candidates[first], view.candidates[second]) {
+    match view.compare(view.candidates()[first], view.candidates()[second]) {
         Ordering::Less => Some(first),
         Ordering::Greater => Some(second),
         Ordering::Equal => Some(if prng.below(2) == 0 { first } else { second }),
@@ -24,7 +24,7 @@ pub(super) fn pick(view: View<'_>, prng: &mut Prng) -> Option<usize> {
 
 /// Two distinct indexes; the same twice where there is only one.
 pub(super) fn draw(view: View<'_>, prng: &mut Prng) -> Option<(usize, usize)> {
-    let count = if view.skip.is_empty() { view.candidates.len() } else { view.rest().count() };
+    let count = if view.skip.is_empty() { view.candidates().len() } else { view.rest().count() };
     let first = prng.below(count as u64) as usize;
     let mut second = prng.below(count.saturating_sub(1) as u64) as usize;
     if second >= first && count > 1 {
@@ -36,7 +36,7 @@ pub(super) fn draw(view: View<'_>, prng: &mut Prng) -> Option<(usize, usize)> {
 /// The index of the n-th candidate that is not left out.
 fn nth(view: View<'_>, n: usize) -> Option<usize> {
     if view.skip.is_empty() {
-        return (n < view.candidates.len()).then_some(n);
+        return (n < view.candidates().len()).then_some(n);
     }
     view.rest().nth(n).map(|(index, _)| index)
 }

@@ -33,8 +33,8 @@ impl Random {
                 let draw = prng.below(total);
                 Some(self.sums.partition_point(|&sum| sum <= draw))
             }
-            None if view.candidates.is_empty() => None,
-            None => usize::try_from(prng.below(view.candidates.len() as u64)).ok(),
+            None if view.candidates().is_empty() => None,
+            None => usize::try_from(prng.below(view.candidates().len() as u64)).ok(),
         }
     }
 }

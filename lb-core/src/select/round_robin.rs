@@ -55,11 +55,11 @@ impl RoundRobin {
 
     /// O(1).
     fn alternate(&mut self, view: View<'_>) -> Option<usize> {
-        let count = view.candidates.len();
+        let count = view.candidates().len();
         for _ in 0..count {
             let index = self.cursor;
             self.cursor = if index + 1 < count { index + 1 } else { 0 };
-            if !view.skips(*view.candidates.get(index)?) {
+            if !view.skips(index) {
                 return Some(index);
             }
         }
@@ -69,8 +69,8 @@ impl RoundRobin {
     /// O(n). Those that are left out neither gain nor pay, so the sum stays 0.
     fn smooth(&mut self, view: View<'_>) -> Option<usize> {
         let (mut total, mut best, mut most) = (0, None, i64::MIN);
-        for (index, (credit, candidate)) in self.credits.iter_mut().zip(view.candidates).enumerate() {
-            if view.skips(*candidate) {
+        for (index, (credit, candidate)) in self.credits.iter_mut().zip(view.candidates()).enumerate() {
+            if view.skips(index) {
                 continue;
             }
             *credit += i64::from(candidate.weight);

@@ -230,19 +230,11 @@ impl Backend {
     /// # Errors
     /// `TimedOut` after [`DEADLINE`].
     pub async fn wait_for_health_checks(&self, count: usize) -> io::Result<()> {
-        self.wait_for_health_checks_within(DEADLINE, count).await
-    }
-
-    pub(crate) async fn wait_for_health_checks_within(
-        &self,
-        deadline: Duration,
-        count: usize,
-    ) -> io::Result<()> {
         let newest = self.health_checks().last().map(|check| check.number);
         let what = format!("{count} health checks at {}", self.name());
         let fresh = |request: &&Recorded| request.is_health_check && Some(request.number) > newest;
         let enough = |state: &crate::record::State| state.requests.iter().filter(fresh).count() >= count;
-        self.shared.record.wait(deadline, what, enough).await
+        self.shared.record.wait(DEADLINE, what, enough).await
     }
 
     /// Waits until `enough` says so of the connections.

@@ -1,7 +1,7 @@
 //! Chapter 6: load-balancing algorithms.
 
 use super::{Cast, Kind, Miss, Role, Stage, Tempo, Verdict, case::cases, pool, route, stage::Ask};
-use crate::{Behaviour, Gate, RawClient};
+use crate::RawClient;
 
 pub(super) const ROLES: &[Role] = &[
     Role { name: "mango1", kind: Kind::App("mango"), port: 8081 },
@@ -90,11 +90,10 @@ async fn weights_hold(stage: &Stage) -> Verdict {
     must(holds, &ask, &order, "mango1 three times in every four requests, mango2 once", hint)
 }
 
-/// Requests that are open: for each backend of [`ALL`] its gate and the clients that wait there.
+/// Requests that are open: for each backend of [`ALL`] the clients that wait there.
 struct Open<'a> {
     stage: &'a Stage,
     ask: Ask,
-    gates: [Gate; 3],
     clients: [Vec<RawClient>; 3],
 }
 
@@ -102,12 +101,11 @@ const LEAST_HINT: &str = "Count the requests that each backend has not finished 
                           fewest gets the next. It takes a balancer that serves many requests at once.";
 
 impl<'a> Open<'a> {
-    fn none(stage: &'a Stage) -> Result<Self, Miss> {
-        let gates: [Gate; 3] = Default::default();
-        for (name, gate) in ALL.iter().zip(&gates) {
-            stage.cast.the(name)?.behave_for_traffic(Behaviour::own().held_by(gate));
+    async fn none(stage: &'a Stage) -> Result<Self, Miss> {
+        for name in ALL {
+            stage.cast.the(name)?.hold().await?;
         }
-        Ok(Self { stage, ask: stage.get("/").host("www.least.com"), gates, clients: Default::default() })
+        Ok(Self { stage, ask: stage.get("/").host("www.least.com"), clients: Default::default() })
     }
 
     fn counts(&self) -> [usize; 3] {
@@ -115,22 +113,22 @@ impl<'a> Open<'a> {
     }
 
     /// How many requests each backend has seen so far.
-    fn arrived(&self) -> Result<[usize; 3], Miss> {
+    async fn arrived(&self) -> Result<[usize; 3], Miss> {
         let mut arrived = [0; 3];
         for (name, arrived) in ALL.iter().zip(&mut arrived) {
-            *arrived = self.stage.cast.the(name)?.requests().len();
+            *arrived = self.stage.cast.the(name)?.targets().await?.len();
         }
         Ok(arrived)
     }
 
     /// Opens one more request, and says which backend got it.
     async fn one_more(&mut self) -> Result<usize, Miss> {
-        let before = self.arrived()?;
+        let before = self.arrived().await?;
         let missed = |got: String| Miss::failed(self.ask.to_string(), "a backend to get it", got, LEAST_HINT);
         let client = self.ask.start().await.map_err(|error| missed(error.to_string()))?;
         let mut patience = self.stage.patience();
         loop {
-            let now = self.arrived()?;
+            let now = self.arrived().await?;
             if let Some(index) = (0..3).find(|&index| now[index] > before[index]) {
                 self.clients[index].push(client);
                 return Ok(index);
@@ -143,7 +141,7 @@ impl<'a> Open<'a> {
     /// Ends the oldest requests of a backend until `left` are open.
     async fn leave(&mut self, index: usize, left: usize) -> Verdict {
         let ended = self.clients[index].len().saturating_sub(left);
-        self.gates[index].open(ended);
+        self.stage.cast.the(ALL[index])?.release(ended).await?;
         for mut client in self.clients[index].drain(..ended) {
             let answer = super::Answer { sent: self.ask.to_string(), came: client.response().await };
             answer.contains(200, "mango", LEAST_HINT)?;
@@ -153,7 +151,7 @@ impl<'a> Open<'a> {
 }
 
 async fn least_connections_spreads(stage: &Stage) -> Verdict {
-    let mut open = Open::none(stage)?;
+    let mut open = Open::none(stage).await?;
     for _ in 0..30 {
         open.one_more().await?;
     }
@@ -162,7 +160,6 @@ async fn least_connections_spreads(stage: &Stage) -> Verdict {
         let (sent, got) = (format!("30 times {}", open.ask), format!("{counts:?} open at {ALL:?}"));
         return Err(Miss::failed(sent, "ten open at each of three backends", got, LEAST_HINT));
     }
-    (0..3).for_each(|index| open.gates[index].open_for_all());
     for index in 0..3 {
         open.leave(index, 0).await?;
     }
@@ -170,7 +167,7 @@ async fn least_connections_spreads(stage: &Stage) -> Verdict {
 }
 
 async fn the_fewest_open_wins(stage: &Stage) -> Verdict {
-    let mut open = Open::none(stage)?;
+    let mut open = Open::none(stage).await?;
     while open.counts().iter().any(|&count| count < 10) {
         if open.counts().iter().sum::<usize>() == 60 {
             let got = format!("{:?} open at {ALL:?}", open.counts());

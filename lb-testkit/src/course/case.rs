@@ -19,6 +19,25 @@ pub struct Case {
 pub(super) type Steps<'a> = Pin<Box<dyn Future<Output = Verdict> + Send + 'a>>;
 
 impl Case {
+    /// Runs it for a balancer of which it is said that it does not offer this, for that reason. Should it
+    /// pass all the same, then what is said is wrong, which is a failure.
+    ///
+    /// # Errors
+    /// What was missed.
+    pub async fn run_not_offered(&self, stage: &Stage, reason: &'static str) -> Verdict {
+        match self.run(stage).await {
+            Err(Miss::Failed(_)) => Err(Miss::NotOffered(reason)),
+            Ok(()) => Err(Miss::failed(
+                "the steps of this case",
+                format!("them not to work: {reason}"),
+                "they work",
+                "What is said of this balancer is no longer true: take the case from the list of what it \
+                 does not offer.",
+            )),
+            skipped => skipped,
+        }
+    }
+
     /// Runs it: all backends of the cast are started and behave normally, then come the steps.
     ///
     /// # Errors
@@ -45,6 +64,8 @@ pub enum Miss {
     Failed(Failure),
     /// It could not be tried here, for this reason.
     Skipped(String),
+    /// This balancer does not offer it, for this reason; it was tried all the same, and did not pass.
+    NotOffered(&'static str),
 }
 
 /// What the balancer did, and what it should have done.
@@ -72,9 +93,13 @@ impl Miss {
     }
 }
 
-/// The backends are ours: when they fail, that is no failure of the balancer's.
+/// The backends are ours: when they fail, that is no failure of the balancer's. What they cannot do is
+/// not tried.
 impl From<std::io::Error> for Miss {
     fn from(error: std::io::Error) -> Self {
+        if error.kind() == std::io::ErrorKind::Unsupported {
+            return Self::Skipped(error.to_string());
+        }
         Self::failed(
             "(the testkit's own backends)",
             "them to work",
@@ -87,7 +112,8 @@ impl From<std::io::Error> for Miss {
 impl fmt::Display for Miss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Skipped(reason) => write!(f, "    skipped: {reason}"),
+            Self::Skipped(reason) => write!(f, "    skipped:  {reason}"),
+            Self::NotOffered(reason) => write!(f, "    not offered: {reason}"),
             Self::Failed(Failure { sent, expected, got, hint }) => write!(
                 f,
                 "    sent:     {sent}\n    expected: {expected}\n    got:      {got}\n    hint:     {hint}"

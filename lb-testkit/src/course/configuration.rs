@@ -1,9 +1,11 @@
 //! Chapter 3: configuration.
 
+use std::net::SocketAddr;
+
 use super::{
-    Cast, FileGiven, Kind, Launched, Miss, Role, Stage, Tempo, Verdict,
+    Came, Cast, Chapter, FileGiven, Kind, Launched, Miss, Role, Stage, Tempo, Texts, Verdict,
     case::cases,
-    pool, route,
+    convert, free_listen_address, pool, route,
     routing::{APPLE, MANGO, path_route},
 };
 
@@ -23,6 +25,7 @@ cases! { Configuration:
     a_broken_file_stops_the_start = "A file that is no TOML stops the start; the message names file and line.",
     an_invalid_file_stops_the_start =
         "A file that does not validate stops the start with a message that names file, line and key.",
+    a_course_file_is_converted = "The course's own YAML file can be converted, and the balancer serves it.",
 }
 
 const HINT: &str = "Read hosts, paths and their backends from the file that you are started with. \
@@ -71,59 +74,136 @@ async fn nothing_else_is_known(stage: &Stage) -> Verdict {
 }
 
 async fn a_missing_file_stops_the_start(stage: &Stage) -> Verdict {
-    let launched = launch(stage, FileGiven::Missing).await?;
-    refused(&launched, "a file that is not there", &[&launched.file])
+    let launched = launch(stage, free_listen_address()?, FileGiven::Missing).await?;
+    let (toml, json) = (launched.toml_file.clone(), launched.json_file.clone());
+    refused(&launched, "a file that is not there", &[vec![toml], vec![json]])
+}
+
+/// A mistake: what is right in the chapter's file, in either form, and what stands there instead.
+struct Mistake {
+    toml: [String; 2],
+    json: [String; 2],
+    /// The key that a message must name; none where the file as such is broken.
+    key: Option<&'static str>,
+}
+
+/// `key = value`, with a value that is written alike in both forms, and what stands there instead.
+fn pair(right: [&str; 2], wrong: [&'static str; 2]) -> Mistake {
+    Mistake {
+        toml: [right, wrong].map(|[key, value]| format!("{key} = {value}")),
+        json: [right, wrong].map(|[key, value]| format!("\"{key}\": {value}")),
+        key: Some(wrong[0]),
+    }
 }
 
 async fn a_broken_file_stops_the_start(stage: &Stage) -> Verdict {
-    check_invalid(stage, "[[route]]", "[[route]", None).await
+    let toml = ["[[route]]", "[[route]"].map(str::to_owned);
+    let json = ["\"route\":", "\"route:"].map(str::to_owned);
+    check_mistake(stage, &Mistake { toml, json, key: None }).await
 }
 
 async fn an_invalid_file_stops_the_start(stage: &Stage) -> Verdict {
-    check_invalid(stage, "algorithm = \"random\"", "algorithm = \"rendom\"", Some("algorithm")).await?;
-    check_invalid(stage, "algorithm = \"random\"", "algorithm = 5", Some("algorithm")).await?;
-    check_invalid(stage, "algorithm = ", "algorythm = ", Some("algorythm")).await?;
-    check_invalid(stage, "pool = \"mango\"", "pool = \"mongo\"", Some("pool")).await?;
-    check_invalid(stage, "127.0.0.1:", "127.0.0.1.7:", Some("backends")).await
+    let mango1 = stage.cast.address("mango1");
+    let address = [format!("\"{mango1}\""), format!("\"{}.7:{}\"", mango1.ip(), mango1.port())];
+    let mistakes = [
+        pair(["algorithm", "\"random\""], ["algorithm", "\"rendom\""]),
+        pair(["algorithm", "\"random\""], ["algorithm", "5"]),
+        pair(["algorithm", ""], ["algorythm", ""]),
+        pair(["pool", "\"mango\""], ["pool", "\"mongo\""]),
+        Mistake { toml: address.clone(), json: address, key: Some("backends") },
+    ];
+    for mistake in &mistakes {
+        check_mistake(stage, mistake).await?;
+    }
+    Ok(())
 }
 
-/// Puts a mistake into the pools and routes of the chapter's file, and expects to be told where it is.
-async fn check_invalid(stage: &Stage, right: &str, wrong: &str, key: Option<&str>) -> Verdict {
-    let listen = ([127, 0, 0, 1], 0).into();
-    let text = super::Chapter::Configuration.config(listen, &stage.cast, Tempo::default());
+/// Puts a mistake into the pools and routes of the chapter's file, and expects to be told where it is:
+/// in the TOML file or in the JSON file, whichever the balancer reads.
+async fn check_mistake(stage: &Stage, mistake: &Mistake) -> Verdict {
+    let listen = free_listen_address()?;
+    let mut texts = Texts::of(Chapter::Configuration.config(listen, &stage.cast, Tempo::default()))?;
     // The listener's part stays as it is.
-    let pools = text.find("[pool").unwrap_or_default();
-    let (head, tail) = text.split_at(pools);
-    let text = format!("{head}{}", tail.replacen(right, wrong, 1));
-    let line = 1 + text.lines().take_while(|line| !line.contains(wrong)).count();
-    let launched = launch(stage, FileGiven::Text(&text)).await?;
-    let mut named = vec![launched.file.clone(), line.to_string()];
-    named.extend(key.map(str::to_owned));
-    let named: Vec<_> = named.iter().map(String::as_str).collect();
-    refused(&launched, &format!("a file whose line {line} has `{wrong}`"), &named)
+    let toml_line = spoil(&mut texts.toml, "[pool", &mistake.toml);
+    let json_line = spoil(&mut texts.json, "\"pool\"", &mistake.json);
+    let launched = launch(stage, listen, FileGiven::Text(&texts)).await?;
+    let [mut toml, mut json] = [(&launched.toml_file, toml_line), (&launched.json_file, json_line)]
+        .map(|(file, line)| vec![file.clone(), line.to_string()]);
+    toml.extend(mistake.key.map(str::to_owned));
+    json.extend(mistake.key.map(str::to_owned));
+    let given = format!("a file whose line {toml_line} has `{}`", mistake.toml[1]);
+    refused(&launched, &given, &[toml, json])
 }
 
-fn refused(launched: &Launched, given: &str, named: &[&str]) -> Verdict {
+/// Replaces the first `right` after `start`; gives the line where that is.
+fn spoil(text: &mut String, start: &str, [right, wrong]: &[String; 2]) -> usize {
+    let (head, tail) = text.split_at(text.find(start).unwrap_or_default());
+    let before = tail.find(right.as_str()).map_or(tail, |at| &tail[..at]);
+    let line = 1 + head.matches('\n').count() + before.matches('\n').count();
+    *text = format!("{head}{}", tail.replacen(right.as_str(), wrong, 1));
+    line
+}
+
+/// Whether a message has this word in it; a number counts only as a whole.
+fn names(message: &str, word: &str) -> bool {
+    let mut numbers = message.split(|c: char| !c.is_ascii_digit());
+    if word.bytes().all(|byte| byte.is_ascii_digit()) {
+        numbers.any(|number| number == word)
+    } else {
+        message.contains(word)
+    }
+}
+
+/// It must have ended with a message that has all words of one of these sets.
+fn refused(launched: &Launched, given: &str, named: &[Vec<String>]) -> Verdict {
     let hint = "Check the whole file before you listen; on a problem say where it is and exit with a code \
                 other than 0.";
-    let stopped = launched.exit_code.is_some_and(|code| code != 0);
-    if stopped && named.iter().all(|part| launched.message.contains(part)) {
-        return Ok(());
-    }
-    let got = match launched.exit_code {
-        None => "it serves".into(),
-        Some(code) => format!("exit code {code} and the message {:?}", launched.message),
+    let got = match &launched.came {
+        Came::Ended { exit_code, message } => {
+            let all_of = |words: &Vec<String>| words.iter().all(|word| names(message, word));
+            if exit_code.is_some_and(|code| code != 0) && named.iter().any(all_of) {
+                return Ok(());
+            }
+            let code = exit_code.map_or_else(|| "no exit code".into(), |code| format!("exit code {code}"));
+            format!("{code} and the message {message:?}")
+        }
+        Came::Serves(_) => "it serves".into(),
     };
-    let expected = format!("an exit code other than 0 and a message that names {}", named.join(", "));
+    let named: Vec<_> = named.iter().map(|words| words.join(", ")).collect();
+    let expected = format!("an exit code other than 0 and a message that names {}", named.join("; or "));
     Err(Miss::failed(format!("a start with {given}"), expected, got, hint))
 }
 
-async fn launch(stage: &Stage, file: FileGiven<'_>) -> Result<Launched, Miss> {
+async fn launch(stage: &Stage, listen: SocketAddr, file: FileGiven<'_>) -> Result<Launched, Miss> {
     let Some(launcher) = &stage.launcher else {
         return Err(Miss::Skipped(
             "the suite was not told how to start this balancer with another file".into(),
         ));
     };
-    let cannot = |error| Miss::failed("a start of the balancer", "it to be possible", format!("{error}"), "");
-    launcher.launch(file).await.map_err(cannot)
+    let hint = "Started with a file, a balancer ends with a message or listens at the address in it.";
+    let cannot =
+        |error| Miss::failed("a start of the balancer", "it to end or to listen", format!("{error}"), hint);
+    launcher.launch(listen, file).await.map_err(cannot)
+}
+
+async fn a_course_file_is_converted(stage: &Stage) -> Verdict {
+    let hint = "This starts your balancer anew, with a file that was made from the course's YAML by \
+                `cargo xtask course convert`.";
+    let (host, path) = fresh(&stage.cast);
+    let [mango1, mango2, apple1] = ["mango1", "mango2", "apple1"].map(|name| stage.cast.address(name));
+    let yaml = format!(
+        "hosts:\n  - host: {host}\n    servers:\n      - {mango1}\n      - {mango2}\n\
+         paths:\n  - path: {path}\n    servers: [{apple1}]\n"
+    );
+    let listen = free_listen_address()?;
+    let converted = convert(&yaml, listen).map_err(|error| std::io::Error::other(error.to_string()))?;
+    let launched = launch(stage, listen, FileGiven::Text(&Texts::of(converted)?)).await?;
+    if let Came::Ended { exit_code, message } = &launched.came {
+        let got = format!("exit code {exit_code:?} and the message {message:?}");
+        return Err(Miss::failed("a start with the converted file", "it to serve", got, hint));
+    }
+    let (by_host, by_path) = (stage.get("/").host(&host).at(listen), stage.get(&path).at(listen));
+    stage.served_by(&by_host, &["mango1", "mango2"], 40, hint).await?;
+    stage.served_by(&by_path, &["apple1"], 10, hint).await?;
+    stage.get("/").at(listen).send().await.contains(404, "Not Found", hint)
 }

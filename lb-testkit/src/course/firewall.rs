@@ -74,10 +74,11 @@ async fn it_runs_before_the_choice(stage: &Stage) -> Verdict {
         ask.send().await.contains(403, "Forbidden", hint)?;
     }
     for mango in mangos {
-        if let Some(request) = mango.requests().first() {
-            return Err(Miss::failed(ask.to_string(), "no backend to see it", request.to_string(), hint));
+        if let Some(target) = mango.targets().await?.first() {
+            let got = format!("a request for {target} at {}", mango.endpoint());
+            return Err(Miss::failed(ask.to_string(), "no backend to see it", got, hint));
         }
-        mango.stop().await;
+        mango.stop().await?;
     }
     // With nobody to choose from, a choice made first would show.
     ask.send().await.contains(403, "Forbidden", hint)

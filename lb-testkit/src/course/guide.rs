@@ -52,16 +52,16 @@ async fn health_is_probed(stage: &Stage) -> Verdict {
 
 async fn a_stopped_backend_gets_nothing(stage: &Stage) -> Verdict {
     settled(stage).await?;
-    stage.cast.the("backend1")?.stop().await;
+    stage.cast.the("backend1")?.stop().await?;
     stage.soon_served_by(&stage.get("/"), &["backend2"], HINT).await
 }
 
 async fn a_started_backend_serves_again(stage: &Stage) -> Verdict {
     settled(stage).await?;
     let backend1 = stage.cast.the("backend1")?;
-    backend1.stop().await;
+    backend1.stop().await?;
     stage.soon_served_by(&stage.get("/"), &["backend2"], HINT).await?;
-    backend1.restart().await?;
+    backend1.start().await?;
     settled(stage).await
 }
 
@@ -69,9 +69,9 @@ async fn no_request_fails_meanwhile(stage: &Stage) -> Verdict {
     settled(stage).await?;
     for (stopped, other) in [("backend1", "backend2"), ("backend2", "backend1")] {
         let backend = stage.cast.the(stopped)?;
-        backend.stop().await;
+        backend.stop().await?;
         always_200_until(stage, &[other]).await?;
-        backend.restart().await?;
+        backend.start().await?;
         always_200_until(stage, &BOTH).await?;
     }
     Ok(())
@@ -105,7 +105,7 @@ async fn always_200_until(stage: &Stage, names: &[&str]) -> Verdict {
 async fn none_healthy_is_said_in_json(stage: &Stage) -> Verdict {
     settled(stage).await?;
     for name in BOTH {
-        stage.cast.the(name)?.stop().await;
+        stage.cast.the(name)?.stop().await?;
     }
     health::soon_unavailable(stage, &stage.balancer.to_string()).await?;
     health::said_in_json(&stage.get("/").header("Accept", "application/json").send().await)

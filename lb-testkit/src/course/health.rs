@@ -1,7 +1,8 @@
 //! Chapter 4: health checks.
 
-use super::{Cast, Kind, Role, Stage, Tempo, Verdict, case::cases, pool, route, routing::path_route};
-use crate::Behaviour;
+use super::{
+    Cast, CheckUp, Kind, Role, Stage, Tempo, Verdict, case::cases, pool, route, routing::path_route,
+};
 
 pub(super) const ROLES: &[Role] = &[
     Role { name: "mango1", kind: Kind::App("mango"), port: 8081 },
@@ -65,7 +66,7 @@ async fn each_backend_is_probed(stage: &Stage) -> Verdict {
     for name in ["mango1", "mango2", "mango3", "apple1"] {
         let backend = stage.cast.the(name)?;
         stage.probed_twice(name, HINT).await?;
-        if let Some(other) = backend.health_checks().iter().find(|check| check.path() != PATH) {
+        if let Some(other) = backend.checks().await?.iter().find(|path| *path != PATH) {
             let expected = format!("probes of {PATH}");
             return Err(super::Miss::failed("nothing", expected, format!("{other} at {name}"), HINT));
         }
@@ -77,7 +78,7 @@ async fn a_2xx_is_healthy(stage: &Stage) -> Verdict {
     settled(stage).await?;
     let mango1 = stage.cast.the("mango1")?;
     for status in [201, 204, 299] {
-        mango1.behave_for_health(Behaviour::status(status));
+        mango1.check_up(CheckUp::Status(status)).await?;
         stage.probed_twice("mango1", HINT).await?;
         stage.served_by(&stage.get("/").host("www.mango.com"), &ALL, 40, HINT).await?;
     }
@@ -87,35 +88,35 @@ async fn a_2xx_is_healthy(stage: &Stage) -> Verdict {
 async fn another_status_is_not(stage: &Stage) -> Verdict {
     for status in [500, 404, 302] {
         settled(stage).await?;
-        stage.cast.the("mango1")?.behave_for_health(Behaviour::status(status));
+        stage.cast.the("mango1")?.check_up(CheckUp::Status(status)).await?;
         soon_without_mango1(stage).await?;
-        stage.cast.the("mango1")?.behave_normally();
+        stage.cast.the("mango1")?.check_up(CheckUp::Normal).await?;
     }
     Ok(())
 }
 
 async fn a_refused_connection_is_not(stage: &Stage) -> Verdict {
     settled(stage).await?;
-    stage.cast.the("mango1")?.stop().await;
+    stage.cast.the("mango1")?.stop().await?;
     soon_without_mango1(stage).await
 }
 
 async fn a_timeout_is_not(stage: &Stage) -> Verdict {
     settled(stage).await?;
-    stage.cast.the("mango1")?.behave_for_health(Behaviour::hang());
+    stage.cast.the("mango1")?.check_up(CheckUp::Hang).await?;
     soon_without_mango1(stage).await
 }
 
 async fn a_backend_that_recovers_is_picked_again(stage: &Stage) -> Verdict {
     settled(stage).await?;
     let mango1 = stage.cast.the("mango1")?;
-    mango1.behave_for_health(Behaviour::fail());
+    mango1.check_up(CheckUp::Status(500)).await?;
     soon_without_mango1(stage).await?;
-    mango1.behave_normally();
+    mango1.check_up(CheckUp::Normal).await?;
     settled(stage).await?;
-    mango1.stop().await;
+    mango1.stop().await?;
     soon_without_mango1(stage).await?;
-    mango1.restart().await?;
+    mango1.start().await?;
     settled(stage).await
 }
 
@@ -123,7 +124,7 @@ async fn a_backend_that_recovers_is_picked_again(stage: &Stage) -> Verdict {
 async fn none_left(stage: &Stage) -> Verdict {
     settled(stage).await?;
     for name in ALL {
-        stage.cast.the(name)?.stop().await;
+        stage.cast.the(name)?.stop().await?;
     }
     soon_unavailable(stage, "www.mango.com").await
 }
@@ -174,8 +175,6 @@ pub(super) fn said_in_json(answer: &super::Answer) -> Verdict {
 
 async fn the_one_that_is_up_answers(stage: &Stage) -> Verdict {
     let ask = stage.get("/").host("www.apple.com");
-    // Each of the others has been probed once when this one has been probed twice more.
-    stage.probed_twice("apple1", HINT).await?;
     stage.soon_served_by(&ask, &["apple1"], HINT).await?;
     stage.served_by(&ask, &["apple1"], 100, HINT).await
 }

@@ -53,8 +53,8 @@ async fn mango(stage: &Stage, target: &str) -> Answer {
 
 /// The endpoint of the backend that answered.
 fn endpoint(stage: &Stage, answer: &Answer) -> Result<String, Miss> {
-    let backend = stage.who(answer).and_then(|name| stage.cast.get(name));
-    let endpoint = backend.map(|backend| backend.endpoint().to_owned());
+    let actor = stage.who(answer).and_then(|name| stage.cast.get(name));
+    let endpoint = actor.map(|actor| actor.endpoint().to_owned());
     endpoint.ok_or_else(|| answer.miss("the sentence of one of the chapter's backends", HINT))
 }
 
@@ -80,10 +80,10 @@ async fn a_parameter_is_added(stage: &Stage) -> Verdict {
 }
 
 /// The targets that the mangos have seen.
-fn targets(stage: &Stage) -> Result<Vec<String>, Miss> {
+async fn targets(stage: &Stage) -> Result<Vec<String>, Miss> {
     let mut targets = Vec::new();
     for name in ["mango1", "mango2", "mango3"] {
-        targets.extend(stage.cast.the(name)?.requests().iter().map(|request| request.target().to_owned()));
+        targets.extend(stage.cast.the(name)?.targets().await?);
     }
     Ok(targets)
 }
@@ -91,7 +91,7 @@ fn targets(stage: &Stage) -> Result<Vec<String>, Miss> {
 async fn a_parameter_is_removed(stage: &Stage) -> Verdict {
     let answer = mango(stage, "/?RemoveMe=Remove").await;
     answer.must(answer.status() == Some(200), "200", HINT)?;
-    let targets = targets(stage)?;
+    let targets = targets(stage).await?;
     if targets.len() == 1 && !targets[0].contains("RemoveMe") {
         return Ok(());
     }
@@ -112,7 +112,7 @@ async fn all_at_once(stage: &Stage) -> Verdict {
 async fn other_parameters_stay(stage: &Stage) -> Verdict {
     let answer = mango(stage, "/?a=1&RemoveMe=x&b=%41%2f&RemoveMe=y&c").await;
     answer.must(answer.status() == Some(200), "200", HINT)?;
-    let targets = targets(stage)?;
+    let targets = targets(stage).await?;
     let query = targets.first().and_then(|target| target.split_once('?')).map(|(_, query)| query);
     let mut pairs: Vec<_> = query.unwrap_or_default().split('&').collect();
     pairs.retain(|pair| *pair != "MyCustomParam=Test");

@@ -4,24 +4,46 @@
 //! judges `lb`, nginx or a learner's script. What a chapter needs besides the balancer is its
 //! [`Cast`]; the two together are a [`Stage`].
 //!
-//! ```no_run
-//! # async fn example() -> std::io::Result<()> {
-//! use lb_testkit::course::{Cast, Chapter, Ports, Stage, Tempo};
-//! let chapter = Chapter::Routing;
+//! [`run`] does it with a base URL and a cast. The longer way, for a balancer that is given the chapter's
+//! configuration:
+//!
+//! ```
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+//! use lb_testkit::course::{Cast, Chapter, Ports, Stage, StartCommand, Tempo, free_listen_address};
+//! let (chapter, tempo) = (Chapter::Skeleton, Tempo::default());
 //! let cast = Cast::start(chapter, Ports::Free).await?;
-//! let listen = "127.0.0.1:8000".parse().unwrap();
-//! let config = chapter.config(listen, &cast, Tempo::default());
-//! // ... start a balancer with that configuration, then:
-//! # let _ = config;
-//! let report = chapter.run(&Stage::new(listen, cast)).await;
-//! println!("{report}");
-//! # Ok(()) }
+//! let command = r#"exec python3 -c "
+//! import os, http.server as web
+//! class Skeleton(web.BaseHTTPRequestHandler):
+//!     def do_GET(self):
+//!         self.send_response(200)
+//!         self.end_headers()
+//!         self.wfile.write(b'hello')
+//! host, port = os.environ['COURSE_LISTEN'].split(':')
+//! web.ThreadingHTTPServer((host, int(port)), Skeleton).serve_forever()
+//! ""#;
+//! # if std::process::Command::new("python3").arg("--version").output().is_err() { return Ok(()); }
+//! let start = StartCommand::new(command, chapter, &cast);
+//! let balancer = start.start(free_listen_address()?, &cast, tempo).await?;
+//! let stage = Stage { tempo, launcher: Some(balancer.launcher()), ..Stage::new(balancer.addr(), cast) };
+//! let report = chapter.run(&stage).await;
+//! balancer.end().await;
+//! assert!(report.is_good(), "{report}");
+//! # std::io::Result::Ok(()) }).unwrap();
 //! ```
 
+mod actor;
+mod balancer;
 mod case;
 mod cast;
+mod convert;
+mod launch;
+mod peer;
+mod process;
 mod report;
 mod stage;
+mod table;
+mod yaml;
 
 mod algorithms;
 mod configuration;
@@ -32,12 +54,45 @@ mod manipulating;
 mod routing;
 mod skeleton;
 
-use std::{fmt, net::SocketAddr, time::Duration};
+use std::{fmt, io, net::SocketAddr, time::Duration};
 
+pub use actor::{Act, Actor, CheckUp};
+pub use balancer::{Balancer, StartCommand};
 pub use case::{Case, Failure, Miss, Verdict};
 pub use cast::{Cast, Kind, Member, Ports, Role};
-pub use report::Report;
-pub use stage::{Answer, FileGiven, Launched, Launcher, Pending, Stage};
+pub use convert::{NotConverted, convert};
+pub use launch::{Came, FileGiven, Launched, Launcher, Pending, Texts, free_listen_address};
+pub use peer::Peer;
+pub use report::{Counts, Report, Told};
+pub use stage::{Answer, Stage};
+pub use table::{Table, not_offered};
+
+/// Runs a chapter against the balancer at a base URL, such as `http://127.0.0.1:8000`, which has this cast
+/// behind it and the chapter's configuration, or one that means the same.
+///
+/// # Errors
+/// When the URL is none, or its name has no address. What the balancer does wrong is in the report.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// use lb_testkit::{Backend, course::{self, Cast, Chapter, Ports}};
+/// // The skeleton of chapter 1 needs to do no more than this:
+/// let skeleton = Backend::text("hello, world").start().await?;
+///
+/// let cast = Cast::start(Chapter::Skeleton, Ports::Free).await?;
+/// let url = format!("http://{}", skeleton.addr());
+/// let report = course::run(Chapter::Skeleton, &url, cast).await?;
+/// assert!(report.is_good(), "{report}");
+///
+/// // It does not route yet, and is told so:
+/// let cast = Cast::start(Chapter::Routing, Ports::Free).await?;
+/// let report = course::run(Chapter::Routing, &url, cast).await?;
+/// assert!(report.failed().contains(&"a_host_reaches_mango"), "{report}");
+/// # std::io::Result::Ok(()) }).unwrap();
+/// ```
+pub async fn run(chapter: Chapter, base_url: &str, cast: Cast) -> io::Result<Report> {
+    Ok(chapter.run(&Stage::at(base_url, cast).await?).await)
+}
 
 /// A chapter of the course that has a suite. (Chapter 8 runs these suites against other balancers.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -164,9 +219,25 @@ impl Chapter {
 
     /// Runs all cases, one after the other.
     pub async fn run(self, stage: &Stage) -> Report {
+        self.run_with(stage, &|_| None, &mut |_| ()).await
+    }
+
+    /// Runs all cases for a balancer that is known not to offer those for which `not_offered` gives a
+    /// reason; each verdict is told as soon as it is there.
+    pub async fn run_with(
+        self,
+        stage: &Stage,
+        not_offered: &(dyn Fn(&Case) -> Option<&'static str> + Sync),
+        tell: &mut (dyn FnMut(Told<'_>) + Send),
+    ) -> Report {
         let mut report = Report::new(self);
         for case in self.cases() {
-            report.add(case, case.run(stage).await);
+            let verdict = match not_offered(case) {
+                None => case.run(stage).await,
+                Some(reason) => case.run_not_offered(stage, reason).await,
+            };
+            tell(Told { case, verdict: &verdict });
+            report.add(case, verdict);
         }
         report
     }

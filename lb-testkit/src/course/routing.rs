@@ -104,7 +104,7 @@ async fn the_backend_sees_the_root(stage: &Stage) -> Verdict {
         answer.must(answer.status() == Some(200), "200", hint)?;
         let mut seen = Vec::new();
         for name in names {
-            seen.extend(stage.cast.the(name)?.requests().iter().map(|request| request.target().to_owned()));
+            seen.extend(stage.cast.the(name)?.targets().await?);
         }
         if seen != ["/"] {
             let got = format!("requests for {seen:?} at its backends");

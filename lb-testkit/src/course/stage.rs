@@ -3,12 +3,11 @@
 use std::{
     fmt, io,
     net::SocketAddr,
-    pin::Pin,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use super::{Cast, Miss, Tempo, Verdict};
+use super::{Cast, Launcher, Miss, Tempo, Verdict};
 use crate::{RawClient, Response};
 
 /// Between two looks at something that no event announces.
@@ -26,40 +25,40 @@ pub struct Stage {
     pub launcher: Option<Arc<dyn Launcher>>,
 }
 
-/// Starts the balancer under test with a file, to see whether it does start.
-pub trait Launcher: Send + Sync {
-    /// Starts it and waits until it has ended by itself or serves; in the latter case ends it.
-    fn launch<'a>(&'a self, file: FileGiven<'a>) -> Pending<'a>;
-}
-
-/// What a [`Launcher`] gives back.
-pub type Pending<'a> = Pin<Box<dyn Future<Output = io::Result<Launched>> + Send + 'a>>;
-
-/// The file that a balancer is started with.
-#[derive(Clone, Copy, Debug)]
-pub enum FileGiven<'a> {
-    /// A path at which there is no file.
-    Missing,
-    /// A file with this content.
-    Text(&'a str),
-}
-
-/// What came of starting a balancer.
-#[derive(Clone, Debug)]
-pub struct Launched {
-    /// The name of the file that it was given.
-    pub file: String,
-    /// Its exit code; none if it went on to serve.
-    pub exit_code: Option<i32>,
-    /// What it wrote on standard error.
-    pub message: String,
-}
-
 impl Stage {
     /// A balancer at this address before this cast, which was told the default [`Tempo`].
     #[must_use]
     pub fn new(balancer: SocketAddr, cast: Cast) -> Self {
         Self { balancer, cast, tempo: Tempo::default(), launcher: None }
+    }
+
+    /// A balancer at this base URL, such as `http://127.0.0.1:8000` or `http://localhost:8000/`.
+    ///
+    /// # Errors
+    /// `InvalidInput` for anything else; what the system says when the name has no address.
+    pub async fn at(base_url: &str, cast: Cast) -> io::Result<Self> {
+        let invalid = |why: &str| {
+            let message = format!("{base_url}: {why}; expected something like http://127.0.0.1:8000");
+            io::Error::new(io::ErrorKind::InvalidInput, message)
+        };
+        let rest = base_url.strip_prefix("http://").ok_or_else(|| invalid("the course speaks plain HTTP"))?;
+        let authority = rest.strip_suffix('/').unwrap_or(rest);
+        if authority.is_empty() || authority.contains(['/', '?', '#', '@']) {
+            return Err(invalid("a host and a port is all that a base URL has"));
+        }
+        let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+        let target = if has_port { authority.to_owned() } else { format!("{authority}:80") };
+        let found = tokio::net::lookup_host(&target).await.map_err(|error| invalid(&error.to_string()))?;
+        let found: Vec<_> = found.collect();
+        let mut balancer = *found.first().ok_or_else(|| invalid("the name has no address"))?;
+        // `localhost` is two addresses, and a balancer often listens at one of them only.
+        for &addr in &found {
+            if tokio::net::TcpStream::connect(addr).await.is_ok() {
+                balancer = addr;
+                break;
+            }
+        }
+        Ok(Self::new(balancer, cast))
     }
 
     /// A GET of this target.
@@ -80,8 +79,8 @@ impl Stage {
                 || text.contains(&format!("Hello from {name}\""))
         };
         let members = self.cast.members().iter();
-        let here = members.filter_map(|member| Some((member.role.name, member.backend()?.endpoint())));
-        here.filter(|(name, endpoint)| told(name, endpoint)).map(|(name, _)| name).next()
+        let mut names = members.filter_map(|member| Some((member.role.name, member.actor()?.endpoint())));
+        names.find(|(name, endpoint)| told(name, endpoint)).map(|(name, _)| name)
     }
 
     /// Sends `times` requests, all of which must be answered with 200 by one of `names`, and each of
@@ -119,15 +118,25 @@ impl Stage {
 
     /// Waits until a member of the cast has been probed twice more.
     pub(super) async fn probed_twice(&self, name: &str, hint: &str) -> Verdict {
-        let deadline = self.tempo.notice() * 2;
-        let probed = self.cast.the(name)?.wait_for_health_checks_within(deadline, 2).await;
-        let expected = || format!("two health checks of {name} within {deadline:?}");
-        probed.map_err(|error| Miss::failed("nothing", expected(), error.to_string(), hint))
+        let actor = self.cast.the(name)?;
+        let before = actor.checks().await?.len();
+        let mut patience = self.patience_for(self.tempo.notice() * 2);
+        loop {
+            let came = actor.checks().await?.len().saturating_sub(before);
+            if came >= 2 {
+                return Ok(());
+            }
+            let expected = format!("two health checks of {name}");
+            patience.again(Miss::failed("nothing", expected, format!("{came} of them"), hint)).await?;
+        }
     }
 
     /// As long as the balancer may take to notice a change.
     pub(super) fn patience(&self) -> Patience {
-        let notice = self.tempo.notice();
+        self.patience_for(self.tempo.notice())
+    }
+
+    fn patience_for(&self, notice: Duration) -> Patience {
         Patience { notice, until: Instant::now() + notice }
     }
 }
@@ -150,7 +159,7 @@ impl Patience {
                 failure.expected += &format!(", within {:?}", self.notice);
                 Miss::Failed(failure)
             }
-            skipped @ Miss::Skipped(_) => skipped,
+            other => other,
         })
     }
 }
@@ -165,6 +174,11 @@ pub(super) struct Ask {
 }
 
 impl Ask {
+    /// Sends it to this balancer instead.
+    pub(super) fn at(self, balancer: SocketAddr) -> Self {
+        Self { balancer, ..self }
+    }
+
     pub(super) fn host(self, host: &str) -> Self {
         Self { host: host.to_owned(), ..self }
     }

@@ -139,7 +139,7 @@ impl Run {
             self.pool.endpoints().filter(EndpointStatus::eligible).map(|status| status.endpoint).collect();
         let tried = &self.picks[self.picks.len().saturating_sub(tried)..];
         let fresh: Vec<EndpointId> = eligible.iter().copied().filter(|id| !tried.contains(id)).collect();
-        match self.pool.pick(tried, self.now) {
+        match self.pool.pick(Ask { tried, key: None }, self.now) {
             None => prop_assert!(eligible.is_empty()),
             Some(ticket) => {
                 let among = if fresh.is_empty() { &eligible } else { &fresh };

@@ -26,9 +26,8 @@ async fn run(chapter: Chapter, defect: &'static str) -> Report {
     chapter.run(&stage(chapter, defect).await).await
 }
 
-fn failed(report: &Report) -> Vec<&'static str> {
-    let failed = report.verdicts().iter().filter(|(_, verdict)| matches!(verdict, Err(Miss::Failed(_))));
-    failed.map(|(case, _)| case.name).collect()
+fn counts(passed: usize, failed: usize, skipped: usize) -> Counts {
+    Counts { passed, failed, skipped, not_offered: 0 }
 }
 
 #[rstest]
@@ -41,8 +40,8 @@ fn failed(report: &Report) -> Vec<&'static str> {
 #[tokio::test]
 async fn a_naive_balancer_passes(#[case] chapter: Chapter) {
     let report = run(chapter, "").await;
-    let skipped = if chapter == Chapter::Configuration { 3 } else { 0 };
-    assert_eq!(report.counts(), (chapter.cases().len() - skipped, 0, skipped), "\n{report}");
+    let skipped = if chapter == Chapter::Configuration { 4 } else { 0 };
+    assert_eq!(report.counts(), counts(chapter.cases().len() - skipped, 0, skipped), "\n{report}");
 }
 
 /// The suites that wait for probes, with and without defects, all at once so that they wait together.
@@ -64,7 +63,7 @@ async fn health_is_judged() {
     let runs = expected.map(|(chapter, defect, cases)| (tokio::spawn(run(chapter, defect)), defect, cases));
     for (run, defect, cases) in runs {
         let report = run.await.unwrap();
-        assert_eq!(failed(&report), cases, "{defect}\n{report}");
+        assert_eq!(report.failed(), cases, "{defect}\n{report}");
     }
 }
 
@@ -111,7 +110,7 @@ async fn missing_probes_are_noticed() {
 #[tokio::test]
 async fn a_defect_is_noticed(#[case] chapter: Chapter, #[case] defect: &'static str, #[case] cases: &[&str]) {
     let report = run(chapter, defect).await;
-    assert_eq!(failed(&report), cases, "\n{report}");
+    assert_eq!(report.failed(), cases, "\n{report}");
 }
 
 #[tokio::test]
@@ -120,7 +119,7 @@ async fn nobody_at_all_fails_with_words_not_with_a_panic() {
     for chapter in [Chapter::Skeleton, Chapter::Routing, Chapter::Manipulating, Chapter::Firewall] {
         let cast = Cast::start(chapter, Ports::Free).await.unwrap();
         let report = chapter.run(&Stage::new(nobody.addr(), cast)).await;
-        assert_eq!(report.counts(), (0, chapter.cases().len(), 0), "\n{report}");
+        assert_eq!(report.counts(), counts(0, chapter.cases().len(), 0), "\n{report}");
         assert!(report.to_string().contains("no answer: Connection refused"), "\n{report}");
     }
 }
@@ -137,9 +136,11 @@ fn ids_and_names_are_unique_and_found() {
     assert_eq!(Chapter::Routing.to_string(), "chapter 2: routing by host and by path");
 }
 
-/// What the real launcher does is for the tests of the balancer; here only what is made of it.
+/// What starts a balancer is for other tests; here only what is made of it. `LINE` in the message is the
+/// line with the mistake in the TOML file, or of the JSON file if the message names that one.
 #[rstest]
 #[case::good(Some(1), "lb.toml:LINE: algorithm algorythm pool backends", &[])]
+#[case::reads_json(Some(1), "lb.json:LINE: algorithm algorythm pool backends", &[])]
 #[case::serves(None, "", &["a_missing_file_stops_the_start", "a_broken_file_stops_the_start",
     "an_invalid_file_stops_the_start"])]
 #[case::exits_with_zero(Some(0), "lb.toml:LINE: algorithm algorythm pool backends", &[
@@ -155,15 +156,38 @@ async fn starts_are_judged(
 ) {
     struct Fake(Option<i32>, &'static str);
     impl Launcher for Fake {
-        fn launch<'a>(&'a self, file: FileGiven<'a>) -> Pending<'a> {
-            // Knows every mistake that the suite makes.
-            let mistakes = ["[[route]\n", "\"rendom\"", "= 5", "algorythm", "\"mongo\"", "127.0.0.1.7"];
-            let text = if let FileGiven::Text(text) = file { text } else { "" };
-            let wrong = |line: &str| mistakes.iter().any(|mistake| format!("{line}\n").contains(mistake));
-            let line = text.lines().position(wrong).map_or(0, |index| index + 1);
-            let message = self.1.replace("LINE", &line.to_string());
-            let launched = Launched { file: "lb.toml".into(), exit_code: self.0, message };
-            Box::pin(async move { Ok(launched) })
+        fn launch<'a>(&'a self, listen: SocketAddr, file: FileGiven<'a>) -> Pending<'a> {
+            Box::pin(async move {
+                let (toml_file, json_file) = ("lb.toml".to_owned(), "lb.json".to_owned());
+                let text = match file {
+                    FileGiven::Missing => "",
+                    FileGiven::Text(texts) if self.1.contains("json") => &texts.json,
+                    FileGiven::Text(texts) => &texts.toml,
+                };
+                // Knows every mistake that the suite makes.
+                let mistakes = [
+                    "[[route]\n",
+                    "\"route:",
+                    "\"rendom\"",
+                    "m = 5",
+                    "\": 5",
+                    "algorythm",
+                    "\"mongo\"",
+                    ".7:",
+                ];
+                let wrong = |line: &str| mistakes.iter().any(|mistake| format!("{line}\n").contains(mistake));
+                let line = text.lines().position(wrong);
+                let came = if let (None, FileGiven::Text(texts)) = (line, file) {
+                    let listener = Naive::listen(&texts.toml, listen).await;
+                    Came::Serves(Box::new(listener))
+                } else if self.0.is_none() {
+                    Came::Serves(Box::new(()))
+                } else {
+                    let line = line.map_or(0, |index| index + 1);
+                    Came::Ended { exit_code: self.0, message: self.1.replace("LINE", &line.to_string()) }
+                };
+                Ok(Launched { toml_file, json_file, came })
+            })
         }
     }
     let chapter = Chapter::Configuration;
@@ -171,5 +195,65 @@ async fn starts_are_judged(
     let balancer = Naive::start(&chapter.config(LISTEN.parse().unwrap(), &cast, Tempo::default()), "").await;
     let launcher: std::sync::Arc<dyn Launcher> = std::sync::Arc::new(Fake(exit_code, message));
     let report = chapter.run(&Stage { launcher: Some(launcher), ..Stage::new(balancer, cast) }).await;
-    assert_eq!(failed(&report), cases, "\n{report}");
+    assert_eq!(report.failed(), cases, "\n{report}");
+}
+
+/// What is said not to be offered must not pass, and is then no failure.
+#[tokio::test]
+async fn not_offered_is_a_verdict_of_its_own() {
+    let stage = stage(Chapter::Routing, "case_matters").await;
+    let said = |case: &Case| match case.name {
+        "case_in_host_changes_nothing" => Some("it has no lower case"),
+        "a_host_reaches_mango" => Some("it has no mango"),
+        _ => None,
+    };
+    let mut told = Vec::new();
+    let report = Chapter::Routing.run_with(&stage, &said, &mut |line| told.push(line.to_string())).await;
+    assert_eq!(report.counts(), Counts { passed: 10, failed: 1, skipped: 0, not_offered: 1 }, "{report}");
+    assert_eq!(report.failed(), ["a_host_reaches_mango"]);
+    let text = report.to_string();
+    assert!(text.ends_with("10 passed, 1 failed, 0 skipped, 1 not offered"), "{text}");
+    assert!(text.contains("n/o  case_in_host_changes_nothing"), "{text}");
+    assert!(text.contains("not offered: it has no lower case"), "{text}");
+    assert!(text.contains("take the case from the list"), "{text}");
+    assert_eq!(told.len(), Chapter::Routing.cases().len());
+}
+
+/// Backends of which only the address is known: what they cannot do is skipped, and the rest is judged.
+#[tokio::test]
+async fn a_cast_elsewhere_is_asked_and_not_commanded() {
+    let chapter = Chapter::Algorithms;
+    let here = Cast::start(chapter, Ports::Free).await.unwrap();
+    let at = |name: &str| here.get(name).map(Actor::addr);
+    let elsewhere = Cast::elsewhere(chapter, at).await.unwrap();
+    let config = chapter.config(LISTEN.parse().unwrap(), &elsewhere, tempo(chapter));
+    let balancer = Naive::start(&config, "").await;
+    let stage = Stage { tempo: tempo(chapter), ..Stage::new(balancer, elsewhere) };
+    let report = chapter.run(&stage).await;
+    assert_eq!(report.counts(), counts(4, 0, 2), "{report}");
+    assert!(report.to_string().contains("this kind of backend cannot hold requests back"), "{report}");
+
+    let nobody = Cast::elsewhere(chapter, |_| None).await.unwrap_err();
+    assert_eq!(nobody.to_string(), "no address is given for mango1");
+}
+
+#[rstest]
+#[case::https("https://127.0.0.1:1/", "plain HTTP")]
+#[case::no_scheme("127.0.0.1:1", "plain HTTP")]
+#[case::path("http://127.0.0.1:1/a", "a host and a port is all")]
+#[case::empty("http://", "a host and a port is all")]
+#[tokio::test]
+async fn base_urls_are_checked(#[case] url: &str, #[case] words: &str) {
+    let cast = Cast::start(Chapter::Skeleton, Ports::Free).await.unwrap();
+    let error = super::run(Chapter::Skeleton, url, cast).await.unwrap_err();
+    assert!(error.to_string().contains(words), "{error}");
+}
+
+#[tokio::test]
+async fn a_base_url_may_have_a_name() {
+    let hello = crate::Backend::text("hello").start().await.unwrap();
+    let url = format!("http://localhost:{}/", hello.addr().port());
+    let cast = Cast::start(Chapter::Skeleton, Ports::Free).await.unwrap();
+    let report = super::run(Chapter::Skeleton, &url, cast).await.unwrap();
+    assert!(report.is_good(), "{report}");
 }

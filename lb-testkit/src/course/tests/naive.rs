@@ -109,6 +109,15 @@ impl Pool {
 
 impl Naive {
     pub(super) async fn start(config: &str, defect: &'static str) -> SocketAddr {
+        Self::serve_at(config, defect, ([127, 0, 0, 1], 0).into()).await
+    }
+
+    /// At this address, until the end of the test.
+    pub(super) async fn listen(config: &str, listen: SocketAddr) {
+        Self::serve_at(config, "", listen).await;
+    }
+
+    async fn serve_at(config: &str, defect: &'static str, listen: SocketAddr) -> SocketAddr {
         let table: Table = config.parse().unwrap();
         let routes = table["route"].as_array().unwrap().iter().map(|route| route.as_table().unwrap().clone());
         let pools = table["pool"].as_table().unwrap().iter();
@@ -117,7 +126,7 @@ impl Naive {
         for index in 0..naive.pools.len() {
             tokio::spawn(Arc::clone(&naive).probe_all(index));
         }
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind(listen).await.unwrap();
         let addr = listener.local_addr().unwrap();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
