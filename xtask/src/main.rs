@@ -1,6 +1,7 @@
 //! The workspace's own commands: `cargo xtask test` and friends.
 
 mod bench;
+mod sim_net;
 mod test;
 
 use std::process::ExitCode;
@@ -21,6 +22,8 @@ enum Command {
     Test(test::Options),
     /// Measure lb side by side with nginx, HAProxy and Caddy
     Bench(bench::Options),
+    /// Run the server on a simulated network, one run a seed, with faults drawn from it
+    SimNet(sim_net::Options),
     /// Check formatting, clippy and documentation, all warnings denied
     Lint,
 }
@@ -29,6 +32,7 @@ fn main() -> ExitCode {
     let report = match Cli::parse().command {
         Command::Test(options) => test::run(&options),
         Command::Bench(options) => bench::run(&options),
+        Command::SimNet(options) => sim_net::run(&options),
         Command::Lint => test::lint(),
     };
     if report { ExitCode::SUCCESS } else { ExitCode::FAILURE }

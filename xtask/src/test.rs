@@ -26,7 +26,7 @@ struct Tier {
     args: &'static [&'static str],
 }
 
-const TIERS: [Tier; 5] = [
+const TIERS: [Tier; 6] = [
     Tier {
         name: "core",
         about: "decisions: unit and property tests of lb-core, with its doc examples",
@@ -34,8 +34,8 @@ const TIERS: [Tier; 5] = [
     },
     Tier {
         name: "testkit",
-        about: "the mock backends and the raw client",
-        args: &["test", "--package", "lb-testkit"],
+        about: "the mock backends, the raw client, the simulated network",
+        args: &["test", "--package", "lb-testkit", "--features", "sim"],
     },
     Tier {
         name: "server",
@@ -46,6 +46,11 @@ const TIERS: [Tier; 5] = [
         name: "suite",
         about: "chapters 1 to 7, the guide, the server's promises end to end, the command line",
         args: &["test", "--package", "lb-tests"],
+    },
+    Tier {
+        name: "sim-net",
+        about: "the whole server on a simulated network: a fixed handful of seeds, resets at every byte",
+        args: &["test", "--package", "lb-tests", "--features", "sim", "--test", "sim_net"],
     },
     Tier {
         name: "xtask",
@@ -114,6 +119,18 @@ pub(crate) fn lint() -> bool {
     let deny = [("RUSTDOCFLAGS", "-D warnings")];
     cargo(&["fmt", "--all", "--check"])
         && cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])
+        && cargo(&[
+            "clippy",
+            "--package",
+            "lb-tests",
+            "--features",
+            "sim",
+            "--test",
+            "sim_net",
+            "--",
+            "-D",
+            "warnings",
+        ])
         && cargo_with(&["doc", "--workspace", "--no-deps", "--document-private-items"], &deny)
 }
 
@@ -121,7 +138,7 @@ fn cargo(args: &[&str]) -> bool {
     cargo_with(args, &[])
 }
 
-fn cargo_with(args: &[&str], variables: &[(&str, &str)]) -> bool {
+pub(crate) fn cargo_with(args: &[&str], variables: &[(&str, &str)]) -> bool {
     let program = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     match Command::new(program).args(args).envs(variables.iter().copied()).status() {
         Ok(status) => status.success(),
