@@ -8,6 +8,7 @@
 //! - [`wire`]: heads and bodies over any stream, for who writes another end.
 //! - `sim_net` (feature `sim`): a network that is simulated, by seed.
 //! - [`course`]: the chapters as lists of black-box cases that judge any balancer.
+//! - [`sim`]: the balancer's decisions against modelled backends, as discrete events.
 //!
 //! Both ends speak HTTP through this crate's own few hundred lines instead of a library: a test double
 //! that shares its parser with the program under test would share its defects, and a library hides
@@ -24,6 +25,7 @@ mod message;
 mod port;
 mod raw_client;
 mod record;
+pub mod sim;
 #[cfg(feature = "sim")]
 pub mod sim_net;
 pub mod theory;
