@@ -109,6 +109,7 @@ impl Client {
 
 async fn send(write: &mut WriteHalf, ask: &Ask) -> io::Result<()> {
     let upload = ask.upload.map_or(0, |(bytes, _)| bytes);
+    let version = if ask.is_10 { "1.0" } else { "1.1" };
     let framing = match ask.upload {
         None => String::new(),
         Some((_, true)) => "Transfer-Encoding: chunked\r\n".into(),
@@ -117,7 +118,7 @@ async fn send(write: &mut WriteHalf, ask: &Ask) -> io::Result<()> {
     let Ask { id, method, status, bytes, framing: answer, delay_ms, .. } = ask;
     let head = format!(
         "{method} /{id}?status={status}&bytes={bytes}&framing={answer:?}&delay={delay_ms}&upload={upload} \
-         HTTP/1.1\r\nHost: mango\r\n{framing}\r\n"
+         HTTP/{version}\r\nHost: mango\r\n{framing}\r\n"
     );
     write.write_all(head.as_bytes()).await?;
     let body = content(!id, upload);
@@ -148,7 +149,7 @@ async fn receive(wire: &mut Wire<Paced>, ledger: &Ledger, ask: &Ask) -> (Seen, b
             Err(_) => return (Seen::Broken, true),
         }
     };
-    let closes = head.headers.lists("connection", "close");
+    let closes = ask.is_10 || head.headers.lists("connection", "close");
     let Some(extent) = Extent::of_response(&head, ask.method) else {
         ledger.violation(format!("request {}: an answer without a valid framing: {head:?}", ask.id));
         return (Seen::Broken, true);

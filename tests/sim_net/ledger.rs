@@ -277,7 +277,10 @@ impl Books {
         let Some((seen, at)) = &entry.seen else { return say("the client came to no end".into()) };
         let harmless = plan.theme.is_harmless();
         let troubled = self.troubled(With::Client(entry.client), entry.sent, *at);
-        let ending = self.shut_down.is_some_and(|shut_down| shut_down <= *at);
+        // A shutdown cuts off what takes longer than it may; and it may meet a request that nobody has seen.
+        let unseen = entry.receptions.is_empty() && lines.is_empty();
+        let time = Duration::from_millis(plan.shutdown_ms);
+        let ending = self.shut_down.is_some_and(|begun| begun <= *at && unseen || begun + time <= *at);
         if lines.len() > 1 {
             say("it was logged twice".into());
         }
@@ -314,8 +317,8 @@ impl Books {
             Seen::NoAnswer => {
                 // A kept connection may have been closed just before; then nobody has seen the request. And a
                 // backend may break its answer off before a byte of that has left the balancer.
-                let raced = entry.reused && entry.receptions.is_empty() && lines.is_empty();
-                if harmless || !raced && !broke_off(lines) {
+                let raced = entry.reused && unseen;
+                if !raced && (harmless || !broke_off(lines)) {
                     say("no answer".into());
                 }
             }

@@ -165,6 +165,8 @@ pub(crate) struct Ask {
     pub(crate) think_ms: u64,
     /// The client reads so many bytes a millisecond.
     pub(crate) pace_bytes: Option<usize>,
+    /// HTTP/1.0: an answer of unknown length ends with the connection.
+    pub(crate) is_10: bool,
     /// The client goes after so long.
     pub(crate) leave_ms: Option<u64>,
 }
@@ -331,10 +333,11 @@ impl Plan {
         let uploads = matches!(method, "POST" | "PUT") && draw.chance(80);
         let status =
             if !self.theme.is_harmless() && draw.chance(10) { draw.one(&[404, 500, 503]) } else { 200 };
+        let is_10 = draw.chance(10);
         Ask {
             id,
             method,
-            upload: uploads.then(|| (draw.of(sizes.clone()) as usize, draw.chance(50))),
+            upload: uploads.then(|| (draw.of(sizes.clone()) as usize, draw.chance(50) && !is_10)),
             upload_pause_ms: if draw.chance(20) { draw.of(1..=50) } else { 0 },
             status,
             bytes: draw.of(if slow && !tiny { 0..=200_000 } else { sizes }) as usize,
@@ -342,6 +345,7 @@ impl Plan {
             delay_ms: if draw.chance(50) { draw.of(0..=300) } else { 0 },
             think_ms: draw.of(0..=400),
             pace_bytes: (slow && draw.chance(60) || draw.chance(5)).then(|| draw.of(1..=200) as usize),
+            is_10,
             leave_ms: (!self.theme.is_harmless() && draw.chance(6)).then(|| draw.of(0..=400)),
         }
     }

@@ -23,6 +23,7 @@ fn ask(method: &'static str, upload: Option<(usize, bool)>, framing: Framing) ->
         delay_ms: 0,
         think_ms: 0,
         pace_bytes: None,
+        is_10: false,
         leave_ms: None,
     }
 }
@@ -52,6 +53,7 @@ fn every_byte(
         ask("GET", None, Framing::Length),
         ask("GET", None, Framing::Chunked),
         ask("GET", None, Framing::Close),
+        Ask { is_10: true, ..ask("GET", None, Framing::Close) },
         ask("POST", Some((20, false)), Framing::Length),
         ask("PUT", Some((20, true)), Framing::Chunked),
     )]

@@ -15,7 +15,7 @@ use lb_server::{Options, Server, Shutdown};
 use lb_testkit::sim_net::{self, Network, ResetAfter, Side, Trace};
 use tokio::{
     task::{JoinHandle, spawn_local},
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 
 use crate::{
@@ -38,6 +38,8 @@ const PROBE_INTERVAL: Duration = Duration::from_millis(50);
 const PROBE_IDS: u64 = 1_000_000;
 /// After the last answer, counts are zero within this time: a half-closed connection's linger ends.
 const SETTLE: Duration = Duration::from_secs(8);
+/// No run takes longer, in the time of its clock.
+const RUN_TIME_MAX: Duration = Duration::from_secs(600);
 /// Bytes of an exchange in which drawn resets fall.
 const RESET_BYTES_MAX: u64 = 6_000;
 
@@ -90,7 +92,9 @@ pub(crate) fn run(plan: &Plan) -> Outcome {
 fn play(plan: &Plan) -> Outcome {
     sim_net::run(|| async {
         let stage = Rc::new(Stage::set(plan.clone()).await);
-        stage.play().await;
+        if timeout(RUN_TIME_MAX, stage.play()).await.is_err() {
+            stage.ledger.violation("the run does not end");
+        }
         stage.ledger.audit(&stage.plan);
         Outcome {
             plan: plan.clone(),
@@ -458,6 +462,7 @@ fn probe(id: u64) -> Ask {
         delay_ms: 0,
         think_ms: 0,
         pace_bytes: None,
+        is_10: false,
         leave_ms: None,
     }
 }

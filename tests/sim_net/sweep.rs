@@ -18,8 +18,10 @@ fn variable(name: &str, otherwise: u64) -> u64 {
     env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(otherwise)
 }
 
-/// A range of seeds, over all processors. The first that fails is shown and ends the sweep; each seed of
-/// a short range is run twice.
+/// One in so many seeds is run twice.
+const TWICE: u64 = 8;
+
+/// A range of seeds, over all processors. The first that fails is shown and ends the sweep.
 #[test]
 #[ignore = "cargo xtask sim-net runs it"]
 fn sweep() {
@@ -53,13 +55,14 @@ fn sweep() {
 fn holds(seed: u64) -> bool {
     let runs = catch_unwind(AssertUnwindSafe(|| {
         let plan = Plan::of(seed);
-        (stage::run(&plan), stage::run(&plan).trace.digest())
+        let again = seed.is_multiple_of(TWICE).then(|| stage::run(&plan).trace.digest());
+        (stage::run(&plan), again)
     }));
     let Ok((outcome, again)) = runs else {
         eprintln!("seed {seed} panics");
         return false;
     };
-    let is_same = outcome.trace.digest() == again;
+    let is_same = again.is_none_or(|again| again == outcome.trace.digest());
     if !is_same {
         eprintln!("seed {seed}: the same seed gave another run");
     }

@@ -594,7 +594,9 @@ impl<'a> Run<'a> {
         let request = &mut self.requests[index as usize];
         request.try_ = u64::MAX;
         let Some(id) = request.job.take() else { return };
-        if self.model.client.abandoned_work || matches!(self.jobs[id as usize].state, State::Sent | State::Away) {
+        if self.model.client.abandoned_work
+            || matches!(self.jobs[id as usize].state, State::Sent | State::Away)
+        {
             return;
         }
         self.cut_off(id);

@@ -118,7 +118,8 @@ impl Strike<'_> {
             }
             Trouble::ColdStart { factor } => {
                 let length = if self.until == u64::MAX { 0 } else { self.until - self.from };
-                let left = f64::from(COLD_START_STEPS - phase.min(COLD_START_STEPS)) / f64::from(COLD_START_STEPS);
+                let left =
+                    f64::from(COLD_START_STEPS - phase.min(COLD_START_STEPS)) / f64::from(COLD_START_STEPS);
                 self.condition.speed = slowed(1.0 + (factor - 1.0) * left);
                 let next = u64::from(phase) + 1;
                 let offset = u128::from(length) * u128::from(next) / u128::from(COLD_START_STEPS);
@@ -160,7 +161,8 @@ impl Strike<'_> {
             Trouble::Antagonist { factors, dwell } => {
                 let place = if phase == 0 { 0 } else { self.other_than_last(factors.len()) };
                 self.phase = 1 + place as u32;
-                self.condition.speed = (factors.get(place).map_or(FULL_SPEED, |factor| share(*factor))).max(SPEED_MIN);
+                self.condition.speed =
+                    (factors.get(place).map_or(FULL_SPEED, |factor| share(*factor))).max(SPEED_MIN);
                 now.saturating_add(self.draw(nanos(*dwell)).max(1))
             }
             Trouble::Drain => {
@@ -230,8 +232,10 @@ mod tests {
     fn strikes_follow_each_other() {
         let fault = fault(Trouble::Pause, Some(5));
         let strikes = strikes(std::slice::from_ref(&fault), &mut Prng::new(1));
-        let times: Vec<_> =
-            strikes.iter().map(|strike| (strike.backend, strike.from / SECOND, strike.until / SECOND)).collect();
+        let times: Vec<_> = strikes
+            .iter()
+            .map(|strike| (strike.backend, strike.from / SECOND, strike.until / SECOND))
+            .collect();
         assert_eq!(times, [(3, 10, 15), (5, 12, 17)]);
     }
 
@@ -272,7 +276,10 @@ mod tests {
             .into_iter()
             .map(|(at, condition, resets)| (at / SECOND, condition.refuses, resets))
             .collect();
-        assert_eq!(seen, [(10, true, true), (15, false, false), (30, true, true), (35, false, false), (40, false, false)]);
+        assert_eq!(
+            seen,
+            [(10, true, true), (15, false, false), (30, true, true), (35, false, false), (40, false, false)]
+        );
         let pauses = Trouble::Pauses { every: Duration::from_secs(5), length: Duration::from_millis(200) };
         let course = course(&fault(pauses, None), 2001);
         for pair in course.windows(2).filter(|pair| pair[0].1.speed == 0) {

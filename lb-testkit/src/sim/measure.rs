@@ -116,7 +116,13 @@ impl Measure {
 
     /// A request is over.
     #[inline]
-    pub(super) fn conclude(&mut self, bucket: u32, measured: bool, sojourn: u64, result: Result<(), Failure>) {
+    pub(super) fn conclude(
+        &mut self,
+        bucket: u32,
+        measured: bool,
+        sojourn: u64,
+        result: Result<(), Failure>,
+    ) {
         let bucket = &mut self.outcome.series.buckets[bucket as usize];
         match result {
             Ok(()) => {

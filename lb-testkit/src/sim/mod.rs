@@ -37,9 +37,7 @@ pub use self::{
     histogram::{Coarse, Histogram, LogLinear},
     law::Law,
     model::{Arrivals, Backend, Client, Discipline, Fault, Gaps, Model, Trouble},
-    outcome::{
-        BackendOutcome, Bucket, Failure, FaultOutcome, Ledger, MARKS_MAX, Mark, Outcome, Series,
-    },
+    outcome::{BackendOutcome, Bucket, Failure, FaultOutcome, Ledger, MARKS_MAX, Mark, Outcome, Series},
     station::Account,
 };
 

@@ -319,7 +319,8 @@ impl FaultOutcome {
         let place = |at: u64| (at / series.width) as usize;
         let share = |bucket: &Bucket| ratio(bucket.good, bucket.requests);
         let before = series.buckets.get(..place(self.from)).unwrap_or(&[]);
-        let (good, all) = before.iter().fold((0, 0), |(good, all), bucket| (good + bucket.good, all + bucket.requests));
+        let (good, all) =
+            before.iter().fold((0, 0), |(good, all), bucket| (good + bucket.good, all + bucket.requests));
         let wanted = RECOVERED * ratio(good, all);
         let after = series.buckets.get(place(until)..).unwrap_or(&[]);
         let recovers =

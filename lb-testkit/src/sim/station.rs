@@ -140,9 +140,7 @@ impl Station {
     pub(super) fn new(index: u32, discipline: Discipline, slots: u32) -> Self {
         let kind = match discipline {
             Discipline::Fifo => Kind::Fifo { queue: VecDeque::new(), running: Vec::new() },
-            Discipline::Sharing => {
-                Kind::Shared { jobs: BinaryHeap::new(), virtual_time: 0, announced: 0 }
-            }
+            Discipline::Sharing => Kind::Shared { jobs: BinaryHeap::new(), virtual_time: 0, announced: 0 },
         };
         Self {
             index,
@@ -284,7 +282,11 @@ impl Station {
                     job.since = now;
                     self.serials += 1;
                     job.serial = self.serials;
-                    dues.extend(finish(job.work, speed, now).map(|at| Due { at, job: id, serial: job.serial }));
+                    dues.extend(finish(job.work, speed, now).map(|at| Due {
+                        at,
+                        job: id,
+                        serial: job.serial,
+                    }));
                 }
             }
             Kind::Shared { .. } => dues.extend(self.announce(jobs, now)),
@@ -295,9 +297,8 @@ impl Station {
     pub(super) fn present(&self, jobs: &Jobs) -> Vec<JobId> {
         match &self.kind {
             Kind::Fifo { queue, running } => {
-                let waits = |&&(id, serial): &&(JobId, u64)| {
-                    is_here(self.index, State::Waiting, serial, id, jobs)
-                };
+                let waits =
+                    |&&(id, serial): &&(JobId, u64)| is_here(self.index, State::Waiting, serial, id, jobs);
                 let waiting = queue.iter().filter(waits).map(|&(id, _)| id);
                 running.iter().copied().chain(waiting).collect()
             }

@@ -100,7 +100,8 @@ fn sharing_is_insensitive(#[case] service: Law) {
 #[test]
 fn sharing_many_slots_is_no_wait() {
     let backends = vec![Backend { discipline: Discipline::Sharing, slots: 64, ..Backend::new("a") }];
-    let outcome = run(&Model { service: Law::fixed(777), ..queue(Algorithm::Random, backends, 0.1, 20_000.0) });
+    let outcome =
+        run(&Model { service: Law::fixed(777), ..queue(Algorithm::Random, backends, 0.1, 20_000.0) });
     assert_eq!((outcome.latency.max(), outcome.latency.sum()), (777, 777 * u128::from(outcome.requests)));
 }
 
@@ -330,7 +331,8 @@ fn impatient_clients() {
 
 #[test]
 fn equal_seeds_give_equal_outcomes() {
-    let model = struck(Trouble::Pauses { every: Duration::from_millis(100), length: Duration::from_millis(20) });
+    let model =
+        struck(Trouble::Pauses { every: Duration::from_millis(100), length: Duration::from_millis(20) });
     let model = Model { balancers: 3, ..model };
     assert_eq!(model.run(5).unwrap(), model.run(5).unwrap());
     assert_ne!(model.run(5).unwrap().latency, model.run(6).unwrap().latency);
@@ -398,7 +400,9 @@ fn random_model(prng: &mut Prng) -> Model {
             0 => Trouble::Slow { factor: 7.0 },
             1 => Trouble::ColdStart { factor: 5.0 },
             2 => Trouble::Fail { share: 0.4, status: 500, after: None, seen_by_checks: flip(prng) },
-            3 => Trouble::Fail { share: 1.0, status: 503, after: Some(short / 60), seen_by_checks: flip(prng) },
+            3 => {
+                Trouble::Fail { share: 1.0, status: 503, after: Some(short / 60), seen_by_checks: flip(prng) }
+            }
             4 => Trouble::Hang,
             5 => Trouble::Pause,
             6 => Trouble::Pauses { every: short, length: short / 4 },
@@ -428,7 +432,9 @@ fn random_model(prng: &mut Prng) -> Model {
         idempotent: flip(prng),
         balancers: 1 + prng.below(3) as u32,
         arrivals,
-        service: [Law::exponential(5e6), Law::pareto(5e6, 2.5), Law::fixed(5_000_000)][prng.below(3) as usize].clone(),
+        service: [Law::exponential(5e6), Law::pareto(5e6, 2.5), Law::fixed(5_000_000)]
+            [prng.below(3) as usize]
+            .clone(),
         client,
         faults,
         duration: Duration::from_secs(2),
