@@ -40,8 +40,8 @@ const PROBE_IDS: u64 = 1_000_000;
 const SETTLE: Duration = Duration::from_secs(8);
 /// No run takes longer, in the time of its clock.
 const RUN_TIME_MAX: Duration = Duration::from_secs(600);
-/// Bytes of an exchange in which drawn resets fall.
-const RESET_BYTES_MAX: u64 = 6_000;
+/// Drawn resets fall into this many bytes of an exchange, as a power of two.
+const RESET_BYTES_BITS_MAX: u64 = 17;
 
 /// How a run went.
 pub(crate) struct Outcome {
@@ -308,7 +308,8 @@ impl Stage {
             let meant = opened.from.ip() == IpAddr::from(LB) || clients_too;
             let breaks = prng.below(100) < percent && meant;
             let toward = if prng.below(2) == 0 { Side::Client } else { Side::Server };
-            let bytes = prng.below(RESET_BYTES_MAX);
+            // Most exchanges are short; some are not.
+            let bytes = prng.below(1 << prng.below(RESET_BYTES_BITS_MAX));
             breaks.then_some(ResetAfter { toward, bytes })
         });
     }
