@@ -1,18 +1,21 @@
 //! What the core's decisions cost as configurations grow: `cargo bench --package lb-core`.
 //!
-//! Routes and CIDRs may cost a logarithm; of the algorithms only those that must look at every backend
-//! (least request, round robin with unequal weights) may grow with their number.
+//! Routes and CIDRs may cost a logarithm; of the algorithms only rendezvous hashing, and weighted round
+//! robin whose period is too long to be kept, may grow with the number of backends.
 
-use std::{fmt::Write, hint::black_box, net::IpAddr};
+use std::{collections::VecDeque, fmt::Write, hint::black_box, net::IpAddr};
 
 use divan::Bencher;
 use lb_core::{
-    config::{Algorithm, Backend, BackendAddress, Config, Firewall, Listener, Pool as PoolConfig, Valid},
+    config::{
+        Algorithm, Backend, BackendAddress, Config, Firewall, Listener, P2c, Pool as PoolConfig, RingHash,
+        Valid,
+    },
     plan::{Decision, Plan},
     pool::{Ask, Outcome, Pool},
     prng::Prng,
     request::RequestView,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 fn main() {
@@ -121,66 +124,134 @@ fn validate_and_compile(bencher: Bencher<'_, '_>, routes: usize) {
         .bench_values(|config| config.validate().map(|valid| Plan::compile(&valid)).is_ok());
 }
 
-/// One request with ten others in flight.
+/// One request with others in flight: one for each backend, ten at least. Every other bench of picks is a
+/// case of it.
 fn pick_and_finish(bencher: Bencher<'_, '_>, algorithm: Algorithm, backends: usize, weight: fn(u32) -> u32) {
+    let config = PoolConfig { algorithm, ..PoolConfig::default() };
+    pick_and_finish_with(bencher, config, backends, weight);
+}
+
+fn pick_and_finish_with(bencher: Bencher<'_, '_>, pool: PoolConfig, backends: usize, weight: fn(u32) -> u32) {
     let backend = |index: u32| {
         let [_, _, a, b] = index.to_be_bytes();
         let address = BackendAddress::Ip((IpAddr::from([10, 0, a, b]), 80).into());
         Backend { weight: weight(index), ..Backend::at(address, format!("b{index}")) }
     };
+    let backends = (0..u32::try_from(backends).unwrap_or(0)).map(backend).collect();
     let config = Config {
         listeners: vec![Listener::at((IpAddr::from([127, 0, 0, 1]), 8000).into())],
-        pools: [(
-            "p".to_owned(),
-            PoolConfig {
-                algorithm,
-                backends: (0..u32::try_from(backends).unwrap_or(0)).map(backend).collect(),
-                ..PoolConfig::default()
-            },
-        )]
-        .into(),
+        pools: [("p".to_owned(), PoolConfig { backends, ..pool })].into(),
         routes: vec![lb_core::config::Route::to("p")],
         ..Config::default()
     };
     let valid = config.validate().unwrap_or_else(|problems| panic!("{}", problems.in_file("bench")));
+    let config = &valid.pools["p"];
+    let others = config.backends.len().max(10);
     let mut now = Instant::from_nanos(1);
-    let mut pool = Pool::new("p".into(), &valid.pools["p"], Prng::new(1), now);
-    let mut others: std::collections::VecDeque<_> =
-        (0..10).filter_map(|_| pool.pick(Ask::default(), now)).collect();
-    assert_eq!(others.len(), 10);
+    let mut pool = Pool::new("p".into(), config, Prng::new(1), now);
+    let mut keys = Prng::new(2);
+    let mut ask = || Ask { key: Some(keys.next_u64()), tried: &[] };
+    let mut open: VecDeque<_> = (0..others).filter_map(|_| pool.pick(ask(), now)).collect();
+    assert_eq!(open.len(), others);
+    // A period of weighted round robin is learned, and latencies are known.
+    for round in 0..10_000 {
+        now = now + Duration::from_micros(10);
+        if let Some(ticket) = open.pop_front() {
+            pool.finish(ticket, Outcome::Success, now + Duration::from_micros(round % 7));
+        }
+        open.extend(pool.pick(ask(), now));
+    }
     bencher.bench_local(|| {
-        now = now + lb_core::time::Duration::from_micros(10);
-        others.extend(pool.pick(Ask::default(), black_box(now)));
-        if let Some(ticket) = others.pop_front() {
+        now = now + Duration::from_micros(10);
+        if let Some(ticket) = open.pop_front() {
             pool.finish(ticket, Outcome::Success, now);
         }
+        open.extend(pool.pick(black_box(ask()), black_box(now)));
     });
-    while let Some(ticket) = others.pop_front() {
+    while let Some(ticket) = open.pop_front() {
         pool.finish(ticket, Outcome::Success, now);
     }
 }
 
-#[divan::bench(args = BACKENDS)]
-fn pick_random(bencher: Bencher<'_, '_>, backends: usize) {
-    pick_and_finish(bencher, Algorithm::Random, backends, |_| 1);
+fn equal(_: u32) -> u32 {
+    1
 }
 
-#[divan::bench(args = BACKENDS)]
-fn pick_round_robin(bencher: Bencher<'_, '_>, backends: usize) {
-    pick_and_finish(bencher, Algorithm::RoundRobin, backends, |_| 1);
+fn unequal(index: u32) -> u32 {
+    1 + index % 5
 }
 
-#[divan::bench(args = BACKENDS)]
-fn pick_round_robin_by_weight(bencher: Bencher<'_, '_>, backends: usize) {
-    pick_and_finish(bencher, Algorithm::RoundRobin, backends, |index| 1 + index % 5);
+/// Every algorithm with equal weights.
+mod pick {
+    use super::*;
+
+    macro_rules! of {
+        ($($name:ident: $algorithm:ident, $weight:ident;)*) => {$(
+            #[divan::bench(args = BACKENDS)]
+            fn $name(bencher: Bencher<'_, '_>, backends: usize) {
+                pick_and_finish(bencher, Algorithm::$algorithm, backends, $weight);
+            }
+        )*};
+    }
+
+    of! {
+        random: Random, equal;
+        random_by_weight: Random, unequal;
+        round_robin: RoundRobin, equal;
+        round_robin_by_weight: RoundRobin, unequal;
+        tijdeman_by_weight: Tijdeman, unequal;
+        least_request: LeastRequest, equal;
+        least_request_by_weight: LeastRequest, unequal;
+        p2c: P2c, equal;
+        peak_ewma: PeakEwma, equal;
+        join_idle_queue: JoinIdleQueue, equal;
+        ring_hash: RingHash, equal;
+        maglev: Maglev, equal;
+        rendezvous: Rendezvous, equal;
+    }
+
+    /// A prime sum of weights that is too large for its period to be kept.
+    #[divan::bench(args = BACKENDS)]
+    fn round_robin_without_a_period(bencher: Bencher<'_, '_>, backends: usize) {
+        pick_and_finish(bencher, Algorithm::RoundRobin, backends, |index| 100_003 + index % 5);
+    }
+
+    #[divan::bench(args = BACKENDS)]
+    fn p2c_of_five(bencher: Bencher<'_, '_>, backends: usize) {
+        let config =
+            PoolConfig { algorithm: Algorithm::P2c, p2c: P2c { choices: 5 }, ..PoolConfig::default() };
+        pick_and_finish_with(bencher, config, backends, equal);
+    }
+
+    #[divan::bench(args = BACKENDS)]
+    fn ring_hash_bounded(bencher: Bencher<'_, '_>, backends: usize) {
+        let config = PoolConfig {
+            algorithm: Algorithm::RingHash,
+            ring_hash: RingHash { balance_factor: Some(125), ..RingHash::default() },
+            ..PoolConfig::default()
+        };
+        pick_and_finish_with(bencher, config, backends, equal);
+    }
 }
 
-#[divan::bench(args = BACKENDS)]
-fn pick_least_request(bencher: Bencher<'_, '_>, backends: usize) {
-    pick_and_finish(bencher, Algorithm::LeastRequest, backends, |_| 1);
-}
-
-#[divan::bench(args = BACKENDS)]
-fn pick_p2c(bencher: Bencher<'_, '_>, backends: usize) {
-    pick_and_finish(bencher, Algorithm::P2c, backends, |_| 1);
+/// What a change of the members costs: tables are made anew.
+#[divan::bench(args = ["round_robin", "ring_hash", "maglev"], sample_count = 20)]
+fn one_of_hundred_backends_changes(bencher: Bencher<'_, '_>, algorithm: &str) {
+    let algorithm = Algorithm::NAMED.iter().find(|(name, _)| *name == algorithm).map(|&(_, found)| found);
+    let backend = |port: u16| {
+        let address = BackendAddress::Ip((IpAddr::from([10, 0, 0, 1]), port).into());
+        Backend::at(address, format!("b{port}"))
+    };
+    let config = |last: u16| PoolConfig {
+        algorithm: algorithm.unwrap_or(Algorithm::RoundRobin),
+        backends: (1..100).chain([last]).map(backend).collect(),
+        ..PoolConfig::default()
+    };
+    let configs = [config(100), config(101)];
+    let mut pool = Pool::new("p".into(), &configs[0], Prng::new(1), Instant::ZERO);
+    let mut turn = 0;
+    bencher.bench_local(|| {
+        turn += 1;
+        pool.reconfigure(black_box(&configs[turn % 2]), Instant::ZERO);
+    });
 }

@@ -45,3 +45,17 @@ pub const TRANSITIONS_MAX: usize = 4096;
 pub const RETRY_BUDGET_WINDOW_SECONDS: u64 = 10;
 /// Longest host, in bytes (RFC 1035, section 2.3.4: 253 as text, with room for a literal's brackets).
 pub const HOST_BYTES_MAX: usize = 255;
+/// Most endpoints that an algorithm of random choices draws for one pick.
+pub const CHOICES_MAX: u32 = 16;
+/// Most virtual nodes on a hash ring for each unit of weight.
+pub const RING_POINTS_PER_WEIGHT_MAX: u32 = 10_000;
+/// Most virtual nodes on a hash ring; beyond it all shares of it are made smaller alike.
+pub const RING_POINTS_MAX: usize = 1 << 20;
+/// Largest table of Maglev hashing, in entries: the first prime above five million.
+pub const MAGLEV_ENTRIES_MAX: u32 = 5_000_011;
+/// Largest bound on an endpoint's load, in percent of the mean.
+pub const BALANCE_PERCENT_MAX: u32 = 10_000;
+/// Longest period of weighted round robin, in picks, that is remembered.
+pub const ROUND_PICKS_MAX: u64 = 1 << 14;
+/// Largest latency that an average of latencies takes in, in seconds.
+pub const LATENCY_SECONDS_MAX: u64 = 3600;

@@ -137,7 +137,7 @@ impl Pool {
             sources: Vec::new(),
             slab: Slab::default(),
             order: Vec::new(),
-            picker: Picker::new(config.algorithm),
+            picker: Picker::new(config),
             stale: true,
             next_change: Instant::FAR_FUTURE,
             standing: Tally::default(),
@@ -373,7 +373,7 @@ impl Pool {
             eligible.push(Candidate { weight, ..member.candidate() });
         }
         let members = self.members().filter(|member| member.weight > 0).map(Member::candidate).collect();
-        self.picker.rebuild(eligible, members, self.slab.loads());
+        self.picker.rebuild(eligible, members, self.slab.loads(), now);
         self.stale = false;
     }
 

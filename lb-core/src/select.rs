@@ -10,9 +10,18 @@
 //! left out; never all of them. Everything is integer arithmetic, so equal seeds give equal picks
 //! everywhere.
 
+mod draw;
+mod fixed;
+mod hashed;
+mod join_idle_queue;
 mod least_request;
+mod maglev;
 mod p2c;
+mod peak_ewma;
+mod period;
 mod random;
+mod rendezvous;
+mod ring;
 mod roster;
 mod round_robin;
 #[cfg(test)]
@@ -20,9 +29,9 @@ mod tests;
 
 use alloc::vec::Vec;
 
-use self::roster::{Places, Roster};
+use self::{roster::Roster, round_robin::Rule};
 use crate::{
-    config::Algorithm,
+    config::{self, Algorithm},
     pool::{Ask, EndpointId},
     prng::Prng,
     time::Instant,
@@ -65,8 +74,8 @@ pub(crate) struct Picker {
 }
 
 impl Picker {
-    pub(crate) fn new(algorithm: Algorithm) -> Self {
-        Self { roster: Roster::default(), selector: Selector::new(algorithm) }
+    pub(crate) fn new(config: &config::Pool) -> Self {
+        Self { roster: Roster::default(), selector: Selector::new(config) }
     }
 
     /// Those that may be picked.
@@ -78,9 +87,16 @@ impl Picker {
     /// to the pool with a weight, with their full weights, whether they may be picked now or not: what
     /// tables are made of that must not move when one of them is down for a while. `loads` are requests
     /// in flight, by slot.
-    pub(crate) fn rebuild(&mut self, eligible: Vec<Candidate>, _members: Vec<Candidate>, _loads: &[u32]) {
+    pub(crate) fn rebuild(
+        &mut self,
+        eligible: Vec<Candidate>,
+        members: Vec<Candidate>,
+        loads: &[u32],
+        now: Instant,
+    ) {
         let old = core::mem::replace(&mut self.roster, Roster::new(eligible));
-        self.selector.rebuild(&old.candidates, &self.roster.candidates);
+        let change = Change { old: &old.candidates, eligible: &self.roster.candidates, members, loads, now };
+        self.selector.rebuild(change);
     }
 
     /// The endpoint for a request; none only when there is no eligible one.
@@ -91,6 +107,9 @@ impl Picker {
         prng: &mut Prng,
         now: Instant,
     ) -> Option<EndpointId> {
+        if let [only] = self.eligible() {
+            return Some(only.id);
+        }
         let skip = self.roster.skip(ask.tried);
         let view = View { roster: &self.roster, in_flight: loads, skip: skip.indexes(), key: ask.key, now };
         let index = self.selector.pick(view, prng)?;
@@ -98,10 +117,27 @@ impl Picker {
     }
 
     /// A request began or ended at `id`; `loads` are those from now on.
-    pub(crate) fn on_load(&mut self, _id: EndpointId, _loads: &[u32]) {}
+    pub(crate) fn on_load(&mut self, id: EndpointId, loads: &[u32]) {
+        if let Some(index) = self.roster.index(id) {
+            self.selector.on_load(index, self.roster.candidates[index], loads[id.slot as usize]);
+        }
+    }
 
     /// A request at `id` was answered, failed or was given up.
-    pub(crate) fn observe(&mut self, _id: EndpointId, _sample: Sample, _now: Instant) {}
+    pub(crate) fn observe(&mut self, id: EndpointId, sample: Sample, now: Instant) {
+        self.selector.observe(id, sample, now);
+    }
+}
+
+/// What a selector is told when the endpoints change.
+struct Change<'a> {
+    /// Who was eligible before.
+    old: &'a [Candidate],
+    eligible: &'a [Candidate],
+    members: Vec<Candidate>,
+    /// Requests in flight, by slot.
+    loads: &'a [u32],
+    now: Instant,
 }
 
 /// What a selector sees.
@@ -112,9 +148,7 @@ pub(crate) struct View<'a> {
     in_flight: &'a [u32],
     /// Indexes of candidates to leave out, in rising order; never all of them.
     skip: &'a [u32],
-    #[expect(dead_code, reason = "for the hashing algorithms, which come next")]
     key: Option<u64>,
-    #[expect(dead_code, reason = "for peak_ewma, which comes next")]
     now: Instant,
 }
 
@@ -147,39 +181,76 @@ impl<'a> View<'a> {
 
 /// An algorithm and its state.
 #[derive(Debug)]
-pub(crate) enum Selector {
+enum Selector {
     Random(random::Random),
     RoundRobin(round_robin::RoundRobin),
-    LeastRequest,
-    P2c,
+    LeastRequest(least_request::LeastRequest),
+    P2c { choices: u32 },
+    PeakEwma(peak_ewma::PeakEwma),
+    JoinIdleQueue(join_idle_queue::JoinIdleQueue),
+    Hashed(hashed::Hashed),
+    Rendezvous,
 }
 
 impl Selector {
-    pub(crate) fn new(algorithm: Algorithm) -> Self {
-        match algorithm {
+    fn new(config: &config::Pool) -> Self {
+        match config.algorithm {
             Algorithm::Random => Self::Random(random::Random::default()),
-            Algorithm::RoundRobin => Self::RoundRobin(round_robin::RoundRobin::default()),
-            Algorithm::LeastRequest => Self::LeastRequest,
-            Algorithm::P2c => Self::P2c,
+            Algorithm::RoundRobin => Self::RoundRobin(round_robin::RoundRobin::new(Rule::Smooth)),
+            Algorithm::Tijdeman => Self::RoundRobin(round_robin::RoundRobin::new(Rule::Chairman)),
+            Algorithm::LeastRequest => Self::LeastRequest(least_request::LeastRequest::default()),
+            Algorithm::P2c => Self::P2c { choices: config.p2c.choices },
+            Algorithm::PeakEwma => Self::PeakEwma(peak_ewma::PeakEwma::new(&config.peak_ewma)),
+            Algorithm::JoinIdleQueue => Self::JoinIdleQueue(join_idle_queue::JoinIdleQueue::default()),
+            Algorithm::RingHash => Self::Hashed(hashed::Hashed::ring(&config.ring_hash)),
+            Algorithm::Maglev => Self::Hashed(hashed::Hashed::maglev(&config.maglev)),
+            Algorithm::Rendezvous => Self::Rendezvous,
         }
     }
 
-    /// Tells that the candidates are `new` from now on.
-    pub(crate) fn rebuild(&mut self, old: &[Candidate], new: &[Candidate]) {
+    fn rebuild(&mut self, change: Change<'_>) {
+        let Change { old, eligible, members, loads, now } = change;
         match self {
-            Self::Random(random) => random.rebuild(new),
-            Self::RoundRobin(round_robin) => round_robin.rebuild(old, new),
-            Self::LeastRequest | Self::P2c => {}
+            Self::Random(random) => random.rebuild(eligible),
+            Self::RoundRobin(round_robin) => round_robin.rebuild(old, eligible),
+            Self::LeastRequest(least_request) => least_request.rebuild(eligible, loads),
+            Self::PeakEwma(peak_ewma) => peak_ewma.rebuild(eligible, now),
+            Self::JoinIdleQueue(queue) => queue.rebuild(eligible, loads),
+            Self::Hashed(hashed) => hashed.rebuild(eligible, members, loads),
+            Self::P2c { .. } | Self::Rendezvous => {}
         }
     }
 
     /// The index of the one picked; none only when there is no candidate.
-    pub(crate) fn pick(&mut self, view: View<'_>, prng: &mut Prng) -> Option<usize> {
+    fn pick(&mut self, view: View<'_>, prng: &mut Prng) -> Option<usize> {
         match self {
             Self::Random(random) => random.pick(view, prng),
             Self::RoundRobin(round_robin) => round_robin.pick(view),
-            Self::LeastRequest => least_request::pick(view, prng),
-            Self::P2c => p2c::pick(view, prng),
+            Self::LeastRequest(least_request) => least_request.pick(view, prng),
+            Self::P2c { choices } => p2c::pick(view, *choices, prng),
+            Self::PeakEwma(peak_ewma) => peak_ewma.pick(view, prng),
+            Self::JoinIdleQueue(queue) => queue.pick(view, prng),
+            Self::Hashed(hashed) => hashed.pick(view, prng),
+            Self::Rendezvous => rendezvous::pick(view, prng),
+        }
+    }
+
+    fn on_load(&mut self, index: usize, candidate: Candidate, load: u32) {
+        match self {
+            Self::LeastRequest(least_request) => least_request.on_load(index, candidate, load),
+            Self::JoinIdleQueue(queue) => queue.on_load(index, load),
+            Self::Hashed(hashed) => hashed.on_load(index, load),
+            Self::Random(_)
+            | Self::RoundRobin(_)
+            | Self::P2c { .. }
+            | Self::PeakEwma(_)
+            | Self::Rendezvous => {}
+        }
+    }
+
+    fn observe(&mut self, id: EndpointId, sample: Sample, now: Instant) {
+        if let Self::PeakEwma(peak_ewma) = self {
+            peak_ewma.observe(id, sample, now);
         }
     }
 }

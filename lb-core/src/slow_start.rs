@@ -7,7 +7,7 @@ use crate::{
 
 /// Effective weights are configured ones in parts of this, so that a share of a weight of 1 is an
 /// integer.
-const PARTS: u32 = 1000;
+pub(crate) const PARTS: u32 = 1000;
 /// The least share, so that a newcomer is neither starved nor flooded by one rounding.
 const PARTS_MIN: u32 = PARTS / 10;
 /// How often weights are computed anew while one of them grows.

@@ -1,6 +1,7 @@
 //! The workspace's own commands: `cargo xtask test` and friends.
 
 mod bench;
+mod course;
 mod sim_net;
 mod test;
 
@@ -20,6 +21,8 @@ struct Cli {
 enum Command {
     /// Run every test: the core's, the testkit's, the server's, the chapters and the end-to-end suites
     Test(test::Options),
+    /// Judge a balancer, ours or yours, by a chapter of the course
+    Course(course::Options),
     /// Measure lb side by side with nginx, HAProxy and Caddy
     Bench(bench::Options),
     /// Run the server on a simulated network, one run a seed, with faults drawn from it
@@ -31,6 +34,7 @@ enum Command {
 fn main() -> ExitCode {
     let report = match Cli::parse().command {
         Command::Test(options) => test::run(&options),
+        Command::Course(options) => return course::run(options),
         Command::Bench(options) => bench::run(&options),
         Command::SimNet(options) => sim_net::run(&options),
         Command::Lint => test::lint(),

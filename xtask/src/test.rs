@@ -134,7 +134,7 @@ pub(crate) fn lint() -> bool {
         && cargo_with(&["doc", "--workspace", "--no-deps", "--document-private-items"], &deny)
 }
 
-fn cargo(args: &[&str]) -> bool {
+pub(crate) fn cargo(args: &[&str]) -> bool {
     cargo_with(args, &[])
 }
 

@@ -75,6 +75,14 @@ pub(super) fn header_name(text: &str) -> Checked {
         .nearest(nearest))
 }
 
+/// The name of a cookie (RFC 6265 4.1.1).
+pub(super) fn cookie_name(text: &str) -> Checked {
+    if is_token(text) {
+        return Ok(());
+    }
+    Err(Wrong::expected("the name of a cookie: letters, digits, - and _, without spaces and ="))
+}
+
 /// The name of a field that may be set, appended and removed.
 pub(super) fn editable_header(text: &str) -> Checked {
     header_name(text)?;

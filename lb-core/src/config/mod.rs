@@ -4,6 +4,7 @@
 //! of problems, and `plan::Plan` is what the server runs. Defaults are those of the `Default`
 //! implementations here and nowhere else; every one is safe in production.
 
+mod algorithm;
 mod bounds;
 mod check;
 mod key;
@@ -31,6 +32,7 @@ use core::{
 
 use ipnet::IpNet;
 
+pub use algorithm::{Algorithm, HashKey, Maglev, P2c, PeakEwma, RingHash};
 pub use problem::{Position, Problem, Problems};
 
 /// A configuration that was found free of problems, in its normal form. Only [`Config::load`] and
@@ -188,6 +190,14 @@ pub struct Pool {
     pub algorithm: Algorithm,
     /// `[pool.NAME.hash]`: what an algorithm that hashes places requests by; default the client.
     pub hash: HashKey,
+    /// `[pool.NAME.p2c]`
+    pub p2c: P2c,
+    /// `[pool.NAME.peak_ewma]`
+    pub peak_ewma: PeakEwma,
+    /// `[pool.NAME.ring_hash]`
+    pub ring_hash: RingHash,
+    /// `[pool.NAME.maglev]`
+    pub maglev: Maglev,
     /// At least one.
     pub backends: Vec<Backend>,
     /// `timeouts`
@@ -206,12 +216,35 @@ pub struct Pool {
     pub resolve_interval: Duration,
 }
 
+impl Pool {
+    /// Whether `other` has the same algorithm with the same options, so that what it learned stays good.
+    pub(crate) fn picks_like(&self, other: &Self) -> bool {
+        self.algorithm == other.algorithm
+            && match self.algorithm {
+                Algorithm::P2c => self.p2c == other.p2c,
+                Algorithm::PeakEwma => self.peak_ewma == other.peak_ewma,
+                Algorithm::RingHash => self.ring_hash == other.ring_hash,
+                Algorithm::Maglev => self.maglev == other.maglev,
+                Algorithm::Random
+                | Algorithm::RoundRobin
+                | Algorithm::Tijdeman
+                | Algorithm::LeastRequest
+                | Algorithm::JoinIdleQueue
+                | Algorithm::Rendezvous => true,
+            }
+    }
+}
+
 /// A pool without backends (which does not validate) and with all defaults.
 impl Default for Pool {
     fn default() -> Self {
         Self {
             algorithm: Algorithm::RoundRobin,
             hash: HashKey::Client,
+            p2c: P2c::default(),
+            peak_ewma: PeakEwma::default(),
+            ring_hash: RingHash::default(),
+            maglev: Maglev::default(),
             backends: Vec::new(),
             timeouts: PoolTimeouts::default(),
             limits: PoolLimits::default(),
@@ -222,46 +255,6 @@ impl Default for Pool {
             resolve_interval: Duration::from_secs(10),
         }
     }
-}
-
-/// `algorithm` of a pool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Algorithm {
-    /// `random`, by weight.
-    Random,
-    /// `round_robin`: exact alternation with equal weights, else smooth by weight.
-    RoundRobin,
-    /// `least_request`: fewest requests in flight for its weight.
-    LeastRequest,
-    /// `p2c`: the less loaded of two distinct ones drawn at random.
-    P2c,
-}
-
-impl Algorithm {
-    /// Whether it places requests by a key.
-    #[must_use]
-    pub fn hashes(self) -> bool {
-        match self {
-            Self::Random | Self::RoundRobin | Self::LeastRequest | Self::P2c => false,
-        }
-    }
-}
-
-/// `[pool.NAME.hash]`: `by`, and the `name` of what is looked at. A request that lacks it, or has it
-/// empty, goes where a random key would.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum HashKey {
-    /// `client`: its address.
-    #[default]
-    Client,
-    /// `path`: the normalised one, without the query.
-    Path,
-    /// `header`: the first value of the field of this name, which is in lower case.
-    Header(String),
-    /// `cookie`: the value of the first cookie of this name.
-    Cookie(String),
-    /// `query`: the percent-decoded value of the first parameter of this name.
-    Query(String),
 }
 
 /// One entry of `backends`: a string, or a table `{ address, name, weight, state }`.

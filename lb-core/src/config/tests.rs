@@ -92,7 +92,11 @@ fn owned((name, value): (&str, &str)) -> (String, String) {
 fn the_example_shows_every_key() {
     let file = "x = 1\n[access_log]\nx = 1\n[firewall]\nx = 1\n[[listener]]\nx = 1\ntimeouts = { x = 1 }\n\
                 limits = { x = 1 }\n[pool.mango]\nx = 1\nbackends = [{ x = 1 }]\ntimeouts = { x = 1 }\n\
-                limits = { x = 1 }\nhealth_check = { x = 1 }\noutlier = { x = 1 }\nretry = { x = 1 }\n[[route]]\n\
+                limits = { x = 1 }\nhealth_check = { x = 1 }\noutlier = { x = 1 }\nretry = { x = 1 }\n\
+                [pool.a]\nalgorithm = \"p2c\"\np2c = { x = 1 }\n\
+                [pool.b]\nalgorithm = \"peak_ewma\"\npeak_ewma = { x = 1 }\n\
+                [pool.c]\nalgorithm = \"ring_hash\"\nring_hash = { x = 1 }\nhash = { x = 1 }\n\
+                [pool.d]\nalgorithm = \"maglev\"\nmaglev = { x = 1 }\n[[route]]\n\
                 x = 1\nmatch = { x = 1 }\nrate_limit = { x = 1 }\nrequest = { x = 1 }\nresponse = { x = 1 }\n";
     let problems = Config::load(file).unwrap_err();
     let unknown = problems.list.iter().filter(|problem| problem.found == "an unknown key");
@@ -106,7 +110,7 @@ fn the_example_shows_every_key() {
             assert!(is_shown, "{key} of {}", problem.key);
         }
     }
-    assert_eq!(sections, 18);
+    assert_eq!(sections, 23);
 }
 
 #[test]

@@ -454,3 +454,25 @@ proptest! {
         let _ = Plan::of(&config).decide(&view);
     }
 }
+
+#[test]
+fn a_request_has_the_key_that_its_pool_hashes() {
+    let mut config = config([route("all", Match::default())]);
+    let view = view("x/a/../b?u=1");
+    let key = |config: &Config| {
+        let plan = Plan::of(config);
+        let Decision::Forward { route, path } = plan.decide(&view) else { unreachable!() };
+        plan.key(route, &view, &path)
+    };
+    for (hashed, expected) in [
+        (config::HashKey::Path, Some(hash(b"/b"))),
+        (config::HashKey::Query("u".into()), Some(hash(b"1"))),
+        (config::HashKey::Cookie("u".into()), None),
+    ] {
+        let mango = config.pools.get_mut("mango").unwrap();
+        (mango.algorithm, mango.hash) = (config::Algorithm::Maglev, hashed);
+        assert_eq!(key(&config), expected);
+        config.pools.get_mut("mango").unwrap().algorithm = config::Algorithm::P2c;
+        assert_eq!(key(&config), None, "nobody would use it");
+    }
+}

@@ -71,8 +71,8 @@ impl Pool {
             None => Source::new(backend),
         });
         self.sources = sources.collect();
-        if old.algorithm != config.algorithm {
-            self.picker = Picker::new(config.algorithm);
+        if !config.picks_like(&old) {
+            self.picker = Picker::new(config);
         }
         if old.health_check != config.health_check {
             self.forget_schedule();

@@ -416,3 +416,48 @@ fn untold_transitions_are_bounded() {
     assert_eq!(pool.changes().len(), TRANSITIONS_MAX);
     assert_eq!(pool.name().to_string(), "fruit");
 }
+
+/// Names say where a key goes; neither the order of the file nor another address does.
+#[test]
+fn keys_follow_names_across_reloads() {
+    let hashing = |backends: Vec<Backend>| config::Pool {
+        algorithm: Algorithm::RingHash,
+        backends,
+        ..config::Pool::default()
+    };
+    let name = |port: u16, name: &str| Backend { name: name.into(), ..backend(port) };
+    let names = |pool: &mut Pool| -> Vec<_> {
+        let ticket =
+            |key: u64| pool.pick(Ask { key: Some(crate::hash::mix(key)), tried: &[] }, at(1)).unwrap();
+        let tickets: Vec<Ticket> = (0..200).map(ticket).collect();
+        let names = tickets.iter().map(|ticket| ticket.name().clone()).collect();
+        tickets.into_iter().for_each(|ticket| pool.finish(ticket, Outcome::Success, at(1)));
+        names
+    };
+    let mut pool = pool(&hashing([name(1, "a"), name(2, "b"), name(3, "c")].into()));
+    let before = names(&mut pool);
+    pool.reconfigure(&hashing([name(3, "c"), name(7, "b"), name(1, "a")].into()), at(1));
+    assert_eq!(names(&mut pool), before);
+    pool.reconfigure(&hashing([name(3, "c"), name(7, "x"), name(1, "a")].into()), at(1));
+    let renamed = names(&mut pool);
+    assert!(before.iter().zip(&renamed).all(|(a, b)| a == b || &**a == "b" || &**b == "x"));
+    assert!(before.iter().zip(&renamed).filter(|(a, b)| &***a == "b" && &***b != "x").count() > 0);
+}
+
+/// The latency of an answer ends with its head; one that breaks off later is a failure all the same.
+#[test]
+fn a_head_ends_the_latency() {
+    let mut pool = pool(&config::Pool { algorithm: Algorithm::PeakEwma, ..config([1, 2]) });
+    let streamed = pool.id_of(1);
+    let mut ticket = pool.take(streamed, at(0)).unwrap();
+    pool.answered(&mut ticket, 200, at(0) + Duration::from_millis(10));
+    pool.finish(ticket, Outcome::Success, at(5));
+    let slow = pool.id_of(2);
+    let ticket = pool.take(slow, at(5)).unwrap();
+    pool.finish(ticket, Outcome::Success, at(5) + Duration::from_millis(50));
+    assert_eq!(pool.ports(9, at(6)), [1; 9], "10 ms beside 50 ms, not 5 s");
+    let mut ticket = pool.take(streamed, at(6)).unwrap();
+    pool.answered(&mut ticket, 200, at(6));
+    pool.finish(ticket, Outcome::Reset, at(7));
+    assert_eq!(pool.ports(9, at(7)), [2; 9]);
+}

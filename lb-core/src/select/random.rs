@@ -1,45 +1,83 @@
-//! Random by weight: `P(i) = w_i / W`, exactly.
+//! Random by weight: `P(i) = w_i / W`, exactly, in O(1).
+//!
+//! The alias method (Walker 1977; Vose, "A linear algorithm for generating random numbers with a given
+//! distribution", 1991) in integers: each of n columns holds W units, of which a column's own endpoint
+//! takes the first `threshold` and its alias the rest. A draw takes a column and a unit of it. Nothing is
+//! rounded, so the probabilities are exact; the table is rebuilt in O(n) when the candidates change.
 
 use alloc::vec::Vec;
 
-use super::{View, equal_weights};
+use super::{Candidate, View, equal_weights};
 use crate::prng::Prng;
 
 #[derive(Debug, Default)]
 pub(crate) struct Random {
-    /// Running sums of the weights; empty when all weights are equal.
-    sums: Vec<u64>,
+    /// One for each candidate; empty when all weights are equal.
+    columns: Vec<Column>,
+    /// The units of a column: the sum of the weights.
+    units: u64,
 }
+
+#[derive(Clone, Copy, Debug)]
+struct Column {
+    threshold: u64,
+    alias: u32,
+}
+
+/// How often a draw of one that is left out is repeated before the rest is walked through.
+const REDRAWS: usize = 8;
 
 impl Random {
-    pub(super) fn rebuild(&mut self, new: &[super::Candidate]) {
-        self.sums.clear();
-        if !equal_weights(new) {
-            let running = new.iter().scan(0, |sum, candidate| {
-                *sum += u64::from(candidate.weight);
-                Some(*sum)
-            });
-            self.sums.extend(running);
+    pub(super) fn rebuild(&mut self, new: &[Candidate]) {
+        self.columns.clear();
+        if equal_weights(new) {
+            return;
+        }
+        self.units = new.iter().map(|candidate| u64::from(candidate.weight)).sum();
+        let count = new.len() as u64;
+        // A weight is below 2^30 and there are at most 2^17: what a column is filled with fits.
+        self.columns.extend(
+            (0..)
+                .zip(new)
+                .map(|(alias, candidate)| Column { threshold: u64::from(candidate.weight) * count, alias }),
+        );
+        let (mut poor, mut rich): (Vec<u32>, Vec<u32>) =
+            (0..new.len() as u32).partition(|&index| self.columns[index as usize].threshold < self.units);
+        // Each poor one is filled up by a rich one, which may be poor after that.
+        while let (Some(&giver), Some(taker)) = (rich.last(), poor.pop()) {
+            let taker = &mut self.columns[taker as usize];
+            taker.alias = giver;
+            let given = self.units - taker.threshold;
+            let giver_column = &mut self.columns[giver as usize];
+            giver_column.threshold -= given;
+            if giver_column.threshold < self.units {
+                rich.pop();
+                poor.push(giver);
+            }
         }
     }
 
-    /// O(1) with equal weights, else O(log n).
+    /// O(1). Where some are left out, those are drawn again, and after some draws O(n): both give each of
+    /// the rest its share of the rest.
     pub(super) fn pick(&self, view: View<'_>, prng: &mut Prng) -> Option<usize> {
-        if !view.skip.is_empty() {
-            return pick_from_rest(view, prng);
+        let draws = if view.skip.is_empty() { 1 } else { REDRAWS };
+        (0..draws)
+            .find_map(|_| self.draw(view.candidates().len(), prng).filter(|&index| !view.skips(index)))
+            .or_else(|| pick_from_rest(view, prng))
+    }
+
+    fn draw(&self, count: usize, prng: &mut Prng) -> Option<usize> {
+        if count == 0 {
+            return None;
         }
-        match self.sums.last() {
-            Some(&total) => {
-                let draw = prng.below(total);
-                Some(self.sums.partition_point(|&sum| sum <= draw))
-            }
-            None if view.candidates().is_empty() => None,
-            None => usize::try_from(prng.below(view.candidates().len() as u64)).ok(),
+        let index = prng.below(count as u64) as usize;
+        match self.columns.get(index) {
+            Some(column) if prng.below(self.units) >= column.threshold => Some(column.alias as usize),
+            _ => Some(index),
         }
     }
 }
 
-/// O(n); retries only.
 fn pick_from_rest(view: View<'_>, prng: &mut Prng) -> Option<usize> {
     let total = view.rest().map(|(_, candidate)| u64::from(candidate.weight)).sum();
     let mut draw = prng.below(total);
@@ -50,4 +88,17 @@ fn pick_from_rest(view: View<'_>, prng: &mut Prng) -> Option<usize> {
         }
     }
     None
+}
+
+#[cfg(test)]
+impl Random {
+    /// What each candidate has of all columns together: its weight times their number.
+    pub(super) fn units(&self) -> Vec<u64> {
+        let mut units = alloc::vec![0; self.columns.len()];
+        for (index, column) in self.columns.iter().enumerate() {
+            units[index] += column.threshold;
+            units[column.alias as usize] += self.units - column.threshold;
+        }
+        units
+    }
 }

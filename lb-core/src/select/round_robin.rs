@@ -1,56 +1,92 @@
-//! Round robin: with equal weights a cursor that alternates exactly, else smooth weighted round robin.
+//! Round robin: with equal weights a cursor that alternates exactly, else by credits.
 //!
-//! Smooth weighted round robin (nginx): each pick adds its weight to every endpoint's credit, takes
-//! the one with the most (the first of them on a tie) and charges it the sum of the weights. Over a
-//! period of `W / gcd` picks each endpoint is taken exactly `w_i / gcd` times, and after `t` picks an
-//! endpoint is less than 1 ahead of `t * w_i / W` and less than n - 1 behind it.
+//! Each pick adds its weight to every endpoint's credit and charges the one that is taken the sum W of the
+//! weights. After t picks a credit is `t * w_i - W * count_i`: what the endpoint is behind its share, in
+//! parts of W. Two rules say who is taken:
+//!
+//! - [`Rule::Smooth`] (nginx's smooth weighted round robin): the one with the most credit, the first of
+//!   them on a tie. An endpoint is never ahead by 1 pick, and never behind by n - 1.
+//! - [`Rule::Chairman`] (Tijdeman, "The chairman assignment problem", 1980): of those that would not get
+//!   too far ahead, the one that would be too far behind first. Nobody is ever ahead or behind by more than
+//!   `1 - 1/(2n - 2)`, which is the least that is possible for all weights.
+//!
+//! Over a period of `W / gcd` picks each endpoint is taken exactly `w_i / gcd` times. A first period is
+//! reckoned at O(n) a pick; if the credits have come back to where they were, and it is not too long, it is
+//! played again from then on, at O(1) a pick.
 //!
 //! The round begins with the first endpoint, so that what a pool does can be foretold; many balancers
 //! that start at once therefore begin alike.
 //!
-//! With equal weights that is plain alternation, for which a cursor does in O(1) what the credits do in
-//! O(n); the one is turned into the other when the weights change.
+//! With equal weights both rules are plain alternation, for which a cursor does in O(1) what the credits
+//! do in O(n); the one is turned into the other when the weights change.
 
 use alloc::vec::Vec;
 
-use super::{Candidate, Places, View, equal_weights};
+use super::{Candidate, View, equal_weights, period::Period, roster::Places};
+
+/// Whose turn it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rule {
+    /// Smooth weighted round robin.
+    Smooth,
+    /// Tijdeman's chairman assignment.
+    Chairman,
+}
 
 #[derive(Debug)]
 pub(crate) struct RoundRobin {
+    rule: Rule,
     equal: bool,
     /// The index that is next, with equal weights.
     cursor: usize,
-    /// Credits by index, with unequal weights; their sum is 0 between picks.
+    /// Credits by index, with unequal weights; their sum is 0 between picks. Out of date while `period`
+    /// plays.
     credits: Vec<i64>,
-}
-
-impl Default for RoundRobin {
-    fn default() -> Self {
-        Self { equal: true, cursor: 0, credits: Vec::new() }
-    }
+    period: Period,
 }
 
 impl RoundRobin {
+    pub(super) fn new(rule: Rule) -> Self {
+        Self { rule, equal: true, cursor: 0, credits: Vec::new(), period: Period::default() }
+    }
+
     /// Endpoints that stay keep their place in the round, whatever joins or leaves.
     pub(super) fn rebuild(&mut self, old: &[Candidate], new: &[Candidate]) {
         let equal = equal_weights(new);
+        if !self.equal {
+            self.period.stop(old, &mut self.credits);
+        }
         if !equal {
             if self.equal {
                 self.credits_of_cursor(old);
             }
             self.carry_credits(old, new);
+            self.period = Period::record(new, &self.credits);
         } else if self.equal {
             self.carry_cursor(old, new);
         } else {
             self.carry_credits(old, new);
             self.cursor = first_max(&self.credits);
             self.credits.clear();
+            self.period = Period::default();
         }
         self.equal = equal;
     }
 
     pub(super) fn pick(&mut self, view: View<'_>) -> Option<usize> {
-        if self.equal { self.alternate(view) } else { self.smooth(view) }
+        if self.equal {
+            return self.alternate(view);
+        }
+        if self.period.plays() {
+            return self.period.play(|index| view.skips(index));
+        }
+        let index = self.by_credit(view)?;
+        if view.skip.is_empty() {
+            self.period.add(index, &self.credits);
+        } else {
+            self.period.restart(&self.credits);
+        }
+        Some(index)
     }
 
     /// O(1).
@@ -67,20 +103,42 @@ impl RoundRobin {
     }
 
     /// O(n). Those that are left out neither gain nor pay, so the sum stays 0.
-    fn smooth(&mut self, view: View<'_>) -> Option<usize> {
-        let (mut total, mut best, mut most) = (0, None, i64::MIN);
-        for (index, (credit, candidate)) in self.credits.iter_mut().zip(view.candidates()).enumerate() {
-            if view.skips(index) {
-                continue;
-            }
-            *credit += i64::from(candidate.weight);
+    fn by_credit(&mut self, view: View<'_>) -> Option<usize> {
+        let (mut total, mut count) = (0, 0);
+        for (index, candidate) in view.rest() {
+            self.credits[index] += i64::from(candidate.weight);
             total += i64::from(candidate.weight);
-            if *credit > most {
-                (best, most) = (Some(index), *credit);
-            }
+            count += 1;
         }
-        self.credits[best?] -= total;
-        best
+        let best = match self.rule {
+            Rule::Smooth => self.most_credit(view),
+            Rule::Chairman => self.first_deadline(view, total, count).or_else(|| self.most_credit(view)),
+        }?;
+        self.credits[best] -= total;
+        Some(best)
+    }
+
+    fn most_credit(&self, view: View<'_>) -> Option<usize> {
+        let credits = view.rest().map(|(index, _)| (index, self.credits[index]));
+        credits.reduce(|most, other| if other.1 > most.1 { other } else { most }).map(|(index, _)| index)
+    }
+
+    /// Tijdeman's rule with `d = 2n - 2`: eligible are those that are behind by at least `1/d`, and the
+    /// deadline of an endpoint is the first pick after which it would be behind by more than `1 - 1/d`. There
+    /// is always an eligible one unless credits were carried over from other weights.
+    fn first_deadline(&self, view: View<'_>, total: i64, count: i64) -> Option<usize> {
+        let parts = i128::from(2 * count - 2);
+        if parts == 0 {
+            return None;
+        }
+        let total = i128::from(total);
+        let deadlines = view.rest().filter_map(|(index, candidate)| {
+            let credit = i128::from(self.credits[index]) * parts;
+            let slack = total * (parts - 1) - credit;
+            let deadline = slack.div_euclid(i128::from(candidate.weight) * parts) + 1;
+            (credit >= total).then_some((deadline.max(0), index))
+        });
+        deadlines.min().map(|(_, index)| index)
     }
 
     /// The round goes on after the one that was taken last; if that one is gone, with the first from the
@@ -132,8 +190,14 @@ fn first_max(credits: &[i64]) -> usize {
 
 #[cfg(test)]
 impl RoundRobin {
-    /// The credits, and whether they are out of use.
-    pub(super) fn credits(&self) -> (&[i64], bool) {
-        (&self.credits, self.equal)
+    /// The credits as of the last pick, if they are in use.
+    pub(super) fn credits(&self, candidates: &[Candidate]) -> Option<Vec<i64>> {
+        let mut credits = self.credits.clone();
+        self.period.clone().stop(candidates, &mut credits);
+        (!self.equal).then_some(credits)
+    }
+
+    pub(super) fn plays(&self) -> bool {
+        self.period.plays()
     }
 }

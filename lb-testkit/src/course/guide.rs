@@ -108,5 +108,5 @@ async fn none_healthy_is_said_in_json(stage: &Stage) -> Verdict {
         stage.cast.the(name)?.stop().await?;
     }
     health::soon_unavailable(stage, &stage.balancer.to_string()).await?;
-    health::said_in_json(&stage.get("/").header("Accept", "application/json").send().await)
+    stage.soon(&stage.get("/").header("Accept", "application/json"), health::said_in_json).await
 }

@@ -116,6 +116,15 @@ impl Stage {
         Ok(())
     }
 
+    /// Repeats a request until its answer is as it should be, as long as the balancer may take to notice.
+    pub(super) async fn soon(&self, ask: &Ask, check: impl Fn(&Answer) -> Verdict) -> Verdict {
+        let mut patience = self.patience();
+        while let Err(miss) = check(&ask.send().await) {
+            patience.again(miss).await?;
+        }
+        Ok(())
+    }
+
     /// Waits until a member of the cast has been probed twice more.
     pub(super) async fn probed_twice(&self, name: &str, hint: &str) -> Verdict {
         let actor = self.cast.the(name)?;

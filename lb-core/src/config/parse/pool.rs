@@ -1,20 +1,16 @@
 //! `[pool.NAME]` and what stands in it.
 
+mod algorithm;
+
 use alloc::format;
 
 use crate::config::{
-    AdminState, Algorithm, Backend, HealthCheck, InitialHealth, Outlier, Pool, PoolLimits, PoolTimeouts,
-    Retry, StatusRange, bounds,
+    AdminState, Backend, HealthCheck, InitialHealth, Outlier, Pool, PoolLimits, PoolTimeouts, Retry,
+    StatusRange, bounds,
     read::{Node, Placeholder},
     values,
 };
 
-const ALGORITHMS: [(&str, Algorithm); 4] = [
-    ("random", Algorithm::Random),
-    ("round_robin", Algorithm::RoundRobin),
-    ("least_request", Algorithm::LeastRequest),
-    ("p2c", Algorithm::P2c),
-];
 const STATES: [(&str, AdminState); 3] =
     [("ready", AdminState::Ready), ("drain", AdminState::Drain), ("maint", AdminState::Maint)];
 const INITIAL: [(&str, InitialHealth); 2] = [("up", InitialHealth::Up), ("down", InitialHealth::Down)];
@@ -25,7 +21,7 @@ pub(super) fn pool(name: &str, node: &Node<'_>) -> Pool {
     let Some(mut table) = node.table(&format!("a section that begins with [pool.{name}]")) else {
         return pool;
     };
-    table.set("algorithm", &mut pool.algorithm, |node| node.word(&ALGORITHMS));
+    algorithm::read(&mut table, &mut pool);
     if let Some(node) = table.required("backends", BACKENDS) {
         pool.backends = node.list(BACKENDS, backend).unwrap_or_default();
     }

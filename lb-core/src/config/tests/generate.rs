@@ -17,9 +17,9 @@ use proptest::{
 };
 
 use crate::config::{
-    AdminState, Algorithm, Backend, BackendAddress, Config, Firewall, HeaderEdits, HealthCheck,
-    InitialHealth, Listener, LogFormat, Match, Outlier, PathMatch, Pool, RateLimit, RateLimitKey,
-    RequestEdits, Retry, Route, StatusRange,
+    AdminState, Algorithm, Backend, BackendAddress, Config, Firewall, HashKey, HeaderEdits, HealthCheck,
+    InitialHealth, Listener, LogFormat, Maglev, Match, Outlier, P2c, PathMatch, PeakEwma, Pool, RateLimit,
+    RateLimitKey, RequestEdits, Retry, RingHash, Route, StatusRange,
     values::{duration_text, size_text},
 };
 
@@ -165,7 +165,7 @@ prop_compose! {
 
 prop_compose! {
     fn pool()(
-        algorithm in select(&[Algorithm::Random, Algorithm::RoundRobin, Algorithm::LeastRequest, Algorithm::P2c][..]),
+        algorithm in select(&Algorithm::NAMED[..]), options in options(),
         mut backends in vec(backend(), 1..4), health_check in option::of(health_check()), connect in timeout(),
         failures in 0..9u32, base in timeout(), more in timeout(), tries in 1..=16u32, on_status in vec(500..=599u16, 0..3),
         slow_start in timeout(),
@@ -178,9 +178,46 @@ prop_compose! {
         }
         let outlier = Outlier { consecutive_failures: failures, base_ejection: base, max_ejection: base + more, ..Outlier::default() };
         let retry = Retry { tries, on_status, ..Retry::default() };
-        let mut pool = Pool { algorithm, backends, health_check, outlier, retry, slow_start, ..Pool::default() };
+        let mut pool = Pool { backends, health_check, outlier, retry, slow_start, ..Pool::default() };
         pool.timeouts.connect = connect;
+        choose(&mut pool, algorithm.1, options);
         pool
+    }
+}
+
+prop_compose! {
+    /// A pool of which only the options of algorithms mean something.
+    fn options()(
+        key in 0..5usize, name in "[a-z]{1,9}", choices in 1..=16u32, decay in timeout(), error_latency in timeout(),
+        points in 1..999u32, table_size in select(&[2, 65_537, 5_000_011][..]), balance_factor in option::of(101..=10_000u32),
+    ) -> Pool {
+        let decay = decay + Duration::from_millis(10);
+        let hash = [HashKey::Client, HashKey::Path, HashKey::Header(name.clone()), HashKey::Cookie(name.clone()), HashKey::Query(name)];
+        Pool {
+            hash: hash[key].clone(),
+            p2c: P2c { choices },
+            peak_ewma: PeakEwma { choices, decay, error_latency, reprobe: decay },
+            ring_hash: RingHash { points, balance_factor },
+            maglev: Maglev { table_size, balance_factor },
+            ..Pool::default()
+        }
+    }
+}
+
+/// A file has options of the algorithm that is used, and of no other.
+fn choose(pool: &mut Pool, algorithm: Algorithm, options: Pool) {
+    pool.algorithm = algorithm;
+    if algorithm.hashes() {
+        pool.hash = options.hash;
+    }
+    match algorithm {
+        Algorithm::P2c => pool.p2c = options.p2c,
+        Algorithm::PeakEwma => pool.peak_ewma = options.peak_ewma,
+        Algorithm::RingHash => pool.ring_hash = options.ring_hash,
+        Algorithm::Maglev if options.maglev.table_size as usize >= pool.backends.len() => {
+            pool.maglev = options.maglev;
+        }
+        _ => {}
     }
 }
 
@@ -354,6 +391,7 @@ fn pool_text(name: &str, pool: &Pool) -> String {
         ("slow_start", time(pool.slow_start)),
     ]
     .to_vec();
+    keys.extend(options_text(pool));
     if let Some(check) = &pool.health_check {
         let range = |range: &StatusRange| match range.first == range.last {
             true => range.first.to_string(),
@@ -372,6 +410,43 @@ fn pool_text(name: &str, pool: &Pool) -> String {
         keys.extend(check.host.iter().map(|host| ("health_check.host", text(host))));
     }
     section(&format!("[pool.{}]", text(name)), &keys)
+}
+
+fn options_text(pool: &Pool) -> Vec<(&'static str, String)> {
+    let mut keys = Vec::new();
+    let mut balance_factor = None;
+    match pool.algorithm {
+        Algorithm::P2c => keys.push(("p2c.choices", pool.p2c.choices.to_string())),
+        Algorithm::PeakEwma => keys.extend([
+            ("peak_ewma.choices", pool.peak_ewma.choices.to_string()),
+            ("peak_ewma.decay", time(pool.peak_ewma.decay)),
+            ("peak_ewma.error_latency", time(pool.peak_ewma.error_latency)),
+            ("peak_ewma.reprobe", time(pool.peak_ewma.reprobe)),
+        ]),
+        Algorithm::RingHash => {
+            keys.push(("ring_hash.points", pool.ring_hash.points.to_string()));
+            balance_factor =
+                pool.ring_hash.balance_factor.map(|percent| ("ring_hash.balance_factor", percent));
+        }
+        Algorithm::Maglev => {
+            keys.push(("maglev.table_size", pool.maglev.table_size.to_string()));
+            balance_factor = pool.maglev.balance_factor.map(|percent| ("maglev.balance_factor", percent));
+        }
+        _ => {}
+    }
+    keys.extend(balance_factor.map(|(key, percent)| (key, percent.to_string())));
+    if pool.algorithm.hashes() {
+        let (by, name) = match &pool.hash {
+            HashKey::Client => ("client", None),
+            HashKey::Path => ("path", None),
+            HashKey::Header(name) => ("header", Some(name)),
+            HashKey::Cookie(name) => ("cookie", Some(name)),
+            HashKey::Query(name) => ("query", Some(name)),
+        };
+        keys.push(("hash.by", text(by)));
+        keys.extend(name.map(|name| ("hash.name", text(name))));
+    }
+    keys
 }
 
 fn firewall_text(firewall: &Firewall) -> String {

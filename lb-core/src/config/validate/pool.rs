@@ -1,5 +1,7 @@
 //! Pools: backends, checks, ejection, retries.
 
+mod algorithm;
+
 use alloc::{collections::BTreeMap, format, string::ToString};
 
 use super::{at_most, duration, integer, key, text};
@@ -23,6 +25,7 @@ pub(super) fn pools(report: &Report, path: &Path, config: &Config) {
 
 fn pool(report: &Report, path: &Path, pool: &Pool) {
     backends(report, &path.name("backends"), &pool.backends);
+    algorithm::options(report, path, pool);
     let timeouts = path.name("timeouts");
     duration(report, &timeouts.name("connect"), pool.timeouts.connect, &bounds::TIMEOUT);
     duration(report, &timeouts.name("response_head"), pool.timeouts.response_head, &bounds::TIMEOUT);

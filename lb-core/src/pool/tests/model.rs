@@ -5,6 +5,7 @@ use alloc::{boxed::Box, vec::Vec};
 use proptest::prelude::*;
 
 use super::*;
+use crate::config::{Maglev, RingHash};
 
 /// One event. Numbers pick among what there is, modulo its count.
 #[derive(Clone, Debug)]
@@ -32,9 +33,7 @@ const OUTCOMES: [Outcome; 8] = [
 const STATES: [AdminState; 3] = [AdminState::Ready, AdminState::Drain, AdminState::Maint];
 
 fn any_config() -> impl Strategy<Value = config::Pool> {
-    let algorithm = prop::sample::select(
-        &[Algorithm::Random, Algorithm::RoundRobin, Algorithm::LeastRequest, Algorithm::P2c][..],
-    );
+    let algorithm = prop::sample::select(&Algorithm::NAMED[..]).prop_map(|(_, algorithm)| algorithm);
     let backends = prop::collection::btree_map(1u16..8, (0u32..4, 0usize..6), 0..8);
     let outlier = (0u32..4, 0u32..=100);
     let check = prop::option::of((1u32..3, 1u32..3, any::<bool>()));
@@ -62,6 +61,8 @@ fn any_config() -> impl Strategy<Value = config::Pool> {
                 health_check,
                 outlier: Outlier { consecutive_failures, max_ejected_percent, ..Outlier::default() },
                 slow_start: Duration::from_secs(slow_start),
+                ring_hash: RingHash { points: 10, balance_factor: name.then_some(120) },
+                maglev: Maglev { table_size: 251, balance_factor: name.then_some(120) },
                 ..config::Pool::default()
             }
         },
