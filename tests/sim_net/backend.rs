@@ -126,6 +126,14 @@ impl Served {
             self.ledger.violation(format!("b{} got request {id} without a valid framing", self.number));
             return None;
         };
+        if head.headers.has("expect") {
+            wire.write(b"HTTP/1.1 100 Continue\r\n\r\n").await.ok()?;
+        }
+        let early = word(&target, "early") == "true";
+        let to_head = method == "HEAD";
+        if early {
+            self.respond(wire, &target, id, to_head).await?;
+        }
         let (mut came, mut wrong, mut end) = (0, false, BodyEnd::Arriving);
         wire.body(extent, &mut |event| match event {
             Event::Data(bytes) => {
@@ -148,12 +156,12 @@ impl Served {
                 .violation(format!("b{} got {came} bytes of request {id} as all of them", self.number));
         }
         self.ledger.reception(id, reception, |reception| reception.whole = true);
-        sleep(Duration::from_millis(number(&target, "delay") as u64)).await;
-        let goes_on = self.respond(wire, &target, id, method == "HEAD").await;
-        if goes_on.is_some() {
-            self.ledger.reception(id, reception, |reception| reception.finished = true);
+        if !early {
+            sleep(Duration::from_millis(number(&target, "delay") as u64)).await;
+            self.respond(wire, &target, id, to_head).await?;
         }
-        goes_on.filter(|_| word(&target, "framing") != "Close")
+        self.ledger.reception(id, reception, |reception| reception.finished = true);
+        Some(()).filter(|_| word(&target, "framing") != "Close")
     }
 
     async fn respond(&self, wire: &mut Wire<Stream>, target: &str, id: u64, to_head: bool) -> Option<()> {

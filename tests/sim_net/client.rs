@@ -14,6 +14,7 @@ use lb_testkit::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWriteExt, ReadBuf},
+    sync::Notify,
     time::{Sleep, sleep, timeout},
 };
 
@@ -25,6 +26,8 @@ use crate::{
 
 /// How long a client waits for a connection: a cut link may hold it up.
 const CONNECT_WAIT: Duration = Duration::from_secs(10);
+/// How long a client waits to be told that its body is wanted.
+const EXPECT_WAIT: Duration = Duration::from_millis(300);
 /// An upload leaves in pieces of this size.
 const PIECE_BYTES: usize = 1_000;
 /// The fastest of those that read slowly.
@@ -85,12 +88,13 @@ impl Client {
         let Self { wire, write, .. } = self;
         let mut sent = false;
         let (seen, closes) = {
+            let told = Notify::new();
             let mut sending = pin!(async {
-                if send(write, ask).await.is_err() {
+                if send(write, ask, &told).await.is_err() {
                     std::future::pending::<()>().await; // there may be an answer all the same
                 }
             });
-            let mut reading = pin!(receive(wire, ledger, ask));
+            let mut reading = pin!(receive(wire, ledger, ask, &told));
             loop {
                 tokio::select! {
                     biased;
@@ -103,11 +107,11 @@ impl Client {
         if answered && !wire.unread().is_empty() {
             ledger.violation(format!("request {}: more than one answer", ask.id));
         }
-        (seen, answered && sent && !closes)
+        (seen, answered && sent && !closes && !ask.half_closes)
     }
 }
 
-async fn send(write: &mut WriteHalf, ask: &Ask) -> io::Result<()> {
+async fn send(write: &mut WriteHalf, ask: &Ask, told: &Notify) -> io::Result<()> {
     let upload = ask.upload.map_or(0, |(bytes, _)| bytes);
     let version = if ask.is_10 { "1.0" } else { "1.1" };
     let framing = match ask.upload {
@@ -115,12 +119,17 @@ async fn send(write: &mut WriteHalf, ask: &Ask) -> io::Result<()> {
         Some((_, true)) => "Transfer-Encoding: chunked\r\n".into(),
         Some((bytes, false)) => format!("Content-Length: {bytes}\r\n"),
     };
-    let Ask { id, method, status, bytes, framing: answer, delay_ms, .. } = ask;
+    let expect = if ask.expects { "Expect: 100-continue\r\n" } else { "" };
+    let Ask { id, method, status, bytes, framing: answer, delay_ms, early, .. } = ask;
     let head = format!(
-        "{method} /{id}?status={status}&bytes={bytes}&framing={answer:?}&delay={delay_ms}&upload={upload} \
-         HTTP/{version}\r\nHost: mango\r\n{framing}\r\n"
+        "{method} /{id}?status={status}&bytes={bytes}&framing={answer:?}&delay={delay_ms}&upload={upload}&early={early} \
+         HTTP/{version}\r\nHost: mango\r\n{expect}{framing}\r\n"
     );
     write.write_all(head.as_bytes()).await?;
+    if ask.expects {
+        // Told or not, it is sent in the end (RFC 9110, section 10.1.1).
+        let _ = timeout(EXPECT_WAIT, told.notified()).await;
+    }
     let body = content(!id, upload);
     for piece in body.chunks(PIECE_BYTES) {
         sleep(Duration::from_millis(ask.upload_pause_ms)).await;
@@ -135,14 +144,17 @@ async fn send(write: &mut WriteHalf, ask: &Ask) -> io::Result<()> {
     if let Some((_, true)) = ask.upload {
         write.write_all(b"0\r\n\r\n").await?;
     }
+    if ask.half_closes {
+        write.shutdown().await?;
+    }
     Ok(())
 }
 
 /// The answer, and whether the balancer ends the connection with it.
-async fn receive(wire: &mut Wire<Paced>, ledger: &Ledger, ask: &Ask) -> (Seen, bool) {
+async fn receive(wire: &mut Wire<Paced>, ledger: &Ledger, ask: &Ask, told: &Notify) -> (Seen, bool) {
     let head = loop {
         match wire.head().await {
-            Ok(Some(head)) if (100..200).contains(&head.status()) => {}
+            Ok(Some(head)) if (100..200).contains(&head.status()) => told.notify_one(),
             Ok(Some(head)) => break head,
             Ok(None) => return (Seen::NoAnswer, true),
             Err(_) if wire.unread().is_empty() => return (Seen::NoAnswer, true),

@@ -167,6 +167,12 @@ pub(crate) struct Ask {
     pub(crate) pace_bytes: Option<usize>,
     /// HTTP/1.0: an answer of unknown length ends with the connection.
     pub(crate) is_10: bool,
+    /// The client waits to be told before it sends the body.
+    pub(crate) expects: bool,
+    /// The backend answers before it reads the body.
+    pub(crate) early: bool,
+    /// The client ends its direction behind the request, and waits.
+    pub(crate) half_closes: bool,
     /// The client goes after so long.
     pub(crate) leave_ms: Option<u64>,
 }
@@ -346,6 +352,9 @@ impl Plan {
             think_ms: draw.of(0..=400),
             pace_bytes: (slow && draw.chance(60) || draw.chance(5)).then(|| draw.of(1..=200) as usize),
             is_10,
+            expects: uploads && !is_10 && draw.chance(15),
+            early: uploads && draw.chance(10),
+            half_closes: draw.chance(10),
             leave_ms: (!self.theme.is_harmless() && draw.chance(6)).then(|| draw.of(0..=400)),
         }
     }

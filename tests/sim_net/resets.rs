@@ -24,6 +24,9 @@ fn ask(method: &'static str, upload: Option<(usize, bool)>, framing: Framing) ->
         think_ms: 0,
         pace_bytes: None,
         is_10: false,
+        expects: false,
+        early: false,
+        half_closes: false,
         leave_ms: None,
     }
 }
@@ -56,6 +59,8 @@ fn every_byte(
         Ask { is_10: true, ..ask("GET", None, Framing::Close) },
         ask("POST", Some((20, false)), Framing::Length),
         ask("PUT", Some((20, true)), Framing::Chunked),
+        Ask { expects: true, ..ask("POST", Some((20, true)), Framing::Length) },
+        Ask { half_closes: true, ..ask("GET", None, Framing::Chunked) },
     )]
     ask: Ask,
 ) {

@@ -215,7 +215,8 @@ impl Stage {
             })
             .sum();
         // The balancer's time begins when the head is there, not when it was sent.
-        let upload_ms = ask.upload.map_or(0, |(bytes, _)| (bytes as u64 / 1_000 + 2) * ask.upload_pause_ms);
+        let upload_ms =
+            ask.upload.map_or(0, |(bytes, _)| 300 + (bytes as u64 / 1_000 + 2) * ask.upload_pause_ms);
         let reading_ms = ask.pace_bytes.map_or(0, |pace| 2 * (ask.bytes + 500) as u64 / pace as u64);
         let journeys_ms = 8 * self.plan.latency_ms_max();
         promised + DEADLINE_SLACK + Duration::from_millis(cut_ms + upload_ms + reading_ms + journeys_ms)
@@ -309,7 +310,8 @@ impl Stage {
             let breaks = prng.below(100) < percent && meant;
             let toward = if prng.below(2) == 0 { Side::Client } else { Side::Server };
             // Most exchanges are short; some are not.
-            let bytes = prng.below(1 << prng.below(RESET_BYTES_BITS_MAX));
+            let bits = prng.below(RESET_BYTES_BITS_MAX);
+            let bytes = prng.below(1 << bits);
             breaks.then_some(ResetAfter { toward, bytes })
         });
     }
@@ -464,6 +466,9 @@ fn probe(id: u64) -> Ask {
         think_ms: 0,
         pace_bytes: None,
         is_10: false,
+        expects: false,
+        early: false,
+        half_closes: false,
         leave_ms: None,
     }
 }

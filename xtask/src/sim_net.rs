@@ -23,7 +23,18 @@ pub(crate) fn run(options: &Options) -> bool {
     let jobs = options.jobs.map(|jobs| jobs.to_string());
     let mut variables = vec![("LB_SIM_SEEDS", seeds.as_str()), ("LB_SIM_FROM", from.as_str())];
     variables.extend(jobs.as_deref().map(|jobs| ("LB_SIM_JOBS", jobs)));
-    let build = ["test", "--quiet", "--package", "lb-tests", "--features", "sim", "--test", "sim_net"];
+    let build = [
+        "test",
+        "--quiet",
+        "--profile",
+        "sim",
+        "--package",
+        "lb-tests",
+        "--features",
+        "sim",
+        "--test",
+        "sim_net",
+    ];
     let sweep = ["--", "--ignored", "--exact", "sweep::sweep", "--nocapture"];
     cargo_with(&[&build[..], &sweep[..]].concat(), &variables)
 }
