@@ -90,8 +90,8 @@ impl World {
     }
 
     pub(super) fn note(&mut self, what: fmt::Arguments<'_>) {
-        let now = Duration::from_nanos(self.now());
-        self.trace.add(format!("{:>12.6} {what}", now.as_secs_f64()));
+        let now_us = self.now() / 1_000;
+        self.trace.add(format!("{:>5}.{:06} {what}", now_us / 1_000_000, now_us % 1_000_000));
     }
 
     fn now(&self) -> u64 {
