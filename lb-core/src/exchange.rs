@@ -2,13 +2,21 @@
 //!
 //! ```text
 //! begin -> next -> Try(attempt) -> on(event) -> Forward -> finish
-//!           ^                          |
-//!           +--------- Retry ----------+-> Reply(reason)
+//!          ^  |                       |
+//!          |  +-> Wait(waiting)       |
+//!          |         | woken, or late |
+//!          +---------+---- Retry -----+-> Reply(reason)
 //! ```
 //!
 //! The caller does what [`Exchange::next`] says, tells [`Exchange::on`] what came of it, and obeys the
 //! [`Step`]. What is acquired from the pool on the way (a ticket, a place among the pending) goes back
 //! whatever happens: dropping an exchange finishes it as [`End::ClientLeft`].
+//!
+//! # Waiting
+//! When all usable endpoints are as busy as they may be, [`Next::Wait`] says until when the request waits in
+//! the pool's queue. [`Exchange::next`] is to be asked again when [`Pool::poll_woken`] names its id, and at that
+//! time at the latest; asking earlier does no harm. A retry waits as well, behind those that wait already; one
+//! for the sake of a status does not: the answer that is there is better than a wait.
 //!
 //! # What is retried
 //! - A try of which not a byte was sent: always, for any method.
@@ -23,11 +31,8 @@
 //! use core::cell::RefCell;
 //! use lb_core::{config, exchange::*, pool::Pool, prng::Prng, time::{Duration, Instant}};
 //!
-//! let backends = ["127.0.0.1:8081", "127.0.0.1:8082"].map(|address| config::Backend {
-//!     address: config::BackendAddress::Ip(address.parse().unwrap()),
-//!     name: address.into(),
-//!     weight: 1,
-//!     state: config::AdminState::Ready,
+//! let backends = ["127.0.0.1:8081", "127.0.0.1:8082"].map(|address| {
+//!     config::Backend::at(config::BackendAddress::Ip(address.parse().unwrap()), address)
 //! });
 //! let config = config::Pool { backends: backends.into(), ..config::Pool::default() };
 //! let now = Instant::ZERO;
@@ -59,9 +64,10 @@ use core::{cell::RefCell, net::SocketAddr};
 
 pub use crate::retry::{Sent, is_idempotent};
 use crate::{
-    pool::{Ask, EndpointId, Outcome, Pool, Ticket},
+    pool::{Ask, EndpointId, Entry, Outcome, Pool, Ticket, Turn, WaiterId},
     reason::Reason,
     retry::may_resend,
+    sticky::Handle,
     time::{Duration, Instant},
 };
 
@@ -94,8 +100,19 @@ pub struct Facts {
 pub enum Next {
     /// Send the request.
     Try(Attempt),
+    /// Ask again when the pool's [`poll_woken`](Pool::poll_woken) names this one, or its time is up.
+    Wait(Waiting),
     /// Answer the client; the exchange is over.
     Reply(Reason),
+}
+
+/// A place in a pool's queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// Which.
+    pub id: WaiterId,
+    /// How long it is kept.
+    pub until: Instant,
 }
 
 /// One try. Whatever it waits for, it ends at the exchange's deadline as well.
@@ -227,6 +244,10 @@ pub struct Exchange<H: PoolHandle> {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
+    /// In the pool's queue.
+    Queued(Waiting),
+    /// There is no endpoint, and no place to wait for one.
+    Refused(Reason),
     /// A ticket is there for the next try.
     Ready { fresh: bool },
     /// The try is on.
@@ -243,15 +264,29 @@ impl<H: PoolHandle> Exchange<H> {
     /// # Errors
     /// [`Reason::TooManyPending`] when the pool has as many requests without a response as it may have.
     pub fn begin(pool: H, facts: Facts, now: Instant) -> Result<Self, Reason> {
-        let (ticket, timeouts) = pool.with(|pool| {
+        Self::begin_in_session(pool, facts, None, now)
+    }
+
+    /// The same for a request of a sticky session, which goes to the session's endpoint where that may be.
+    ///
+    /// # Errors
+    /// As [`Exchange::begin`].
+    pub fn begin_in_session(
+        pool: H,
+        facts: Facts,
+        session: Option<Handle>,
+        now: Instant,
+    ) -> Result<Self, Reason> {
+        let (entry, timeouts) = pool.with(|pool| {
             pool.admit(now)?;
-            Ok((pool.pick(Ask { key: facts.key, tried: &[] }, now), pool.config().timeouts))
+            let ask = Ask { key: facts.key, tried: &[] };
+            Ok((pool.enter(ask, session, facts.deadline, now), pool.config().timeouts))
         })?;
-        Ok(Self {
+        let mut exchange = Self {
             pool,
             facts,
             stage: Stage::Ready { fresh: false },
-            ticket,
+            ticket: None,
             pending: true,
             tries: 0,
             healed: false,
@@ -260,7 +295,26 @@ impl<H: PoolHandle> Exchange<H> {
             connect_within: timeouts.connect,
             head_within: timeouts.response_head,
             last_now: now,
-        })
+        };
+        exchange.enter(entry);
+        Ok(exchange)
+    }
+
+    fn enter(&mut self, entry: Entry) {
+        self.stage = match entry {
+            Entry::Ticket(ticket) => {
+                self.ticket = Some(ticket);
+                Stage::Ready { fresh: false }
+            }
+            Entry::Wait(id, until) => Stage::Queued(Waiting { id, until }),
+            Entry::Refused(reason) => Stage::Refused(reason),
+        };
+    }
+
+    /// The endpoint whose ticket is held, and its address: while a response is passed on, whose it is.
+    #[must_use]
+    pub fn endpoint(&self) -> Option<(EndpointId, SocketAddr)> {
+        self.ticket.as_ref().map(|ticket| (ticket.endpoint(), ticket.addr()))
     }
 
     /// Tries so far, healed ones not counted.
@@ -279,7 +333,9 @@ impl<H: PoolHandle> Exchange<H> {
     #[must_use]
     pub fn endpoint_name(&self) -> Option<&Arc<str>> {
         match self.stage {
-            Stage::Ready { fresh: false } | Stage::Over(_) => self.name.as_ref(),
+            Stage::Ready { fresh: false } | Stage::Queued(_) | Stage::Refused(_) | Stage::Over(_) => {
+                self.name.as_ref()
+            }
             _ => self.ticket.as_ref().map(Ticket::name),
         }
     }
@@ -287,7 +343,13 @@ impl<H: PoolHandle> Exchange<H> {
     /// What to do: at the beginning, and after each [`Step::Retry`]. Asked again, it says the same.
     pub fn next(&mut self, now: Instant) -> Next {
         self.last_now = self.last_now.max(now);
+        if let Stage::Queued(waiting) = self.stage
+            && let Some(next) = self.queued(waiting, now)
+        {
+            return next;
+        }
         let (fresh, since) = match self.stage {
+            Stage::Queued(_) | Stage::Refused(_) => (false, now),
             Stage::Ready { fresh } => (fresh, now),
             Stage::Trying { fresh, since } => (fresh, since),
             Stage::Forwarding { .. } => return Next::Reply(Reason::Internal),
@@ -297,8 +359,11 @@ impl<H: PoolHandle> Exchange<H> {
             let outcome = if fresh { Outcome::Stale } else { Outcome::Cancelled };
             return Next::Reply(self.give_up(Reason::RequestTimeout, outcome, now));
         }
+        if let Stage::Refused(reason) = self.stage {
+            return Next::Reply(self.give_up(reason, Outcome::Cancelled, now));
+        }
         let Some(ticket) = &self.ticket else {
-            return Next::Reply(self.give_up(Reason::NoHealthyBackend, Outcome::Cancelled, now));
+            return Next::Reply(self.give_up(Reason::Internal, Outcome::Cancelled, now));
         };
         let attempt = Attempt {
             endpoint: ticket.endpoint(),
@@ -314,6 +379,22 @@ impl<H: PoolHandle> Exchange<H> {
         Next::Try(attempt)
     }
 
+    /// What to do in the queue; none when the turn has come.
+    fn queued(&mut self, waiting: Waiting, now: Instant) -> Option<Next> {
+        match self.pool.with(|pool| pool.turn(waiting.id, now)) {
+            Turn::Granted(ticket) => {
+                self.enter(Entry::Ticket(ticket));
+                None
+            }
+            Turn::Waiting if now < waiting.until => Some(Next::Wait(waiting)),
+            Turn::Waiting | Turn::Over => {
+                let is_late = now >= self.facts.deadline;
+                let reason = if is_late { Reason::RequestTimeout } else { Reason::QueueTimeout };
+                Some(Next::Reply(self.give_up(reason, Outcome::Cancelled, now)))
+            }
+        }
+    }
+
     /// Takes what came of the try that [`Exchange::next`] gave, and says what follows.
     pub fn on(&mut self, event: Event, now: Instant) -> Step {
         self.last_now = self.last_now.max(now);
@@ -323,7 +404,7 @@ impl<H: PoolHandle> Exchange<H> {
             (Stage::Over(reason), _) => Step::Reply(reason),
             (Stage::Forwarding { .. }, _) => Step::Forward,
             // An event of no try: the caller did not ask `next`.
-            (Stage::Ready { .. }, _) => Step::Retry,
+            (Stage::Ready { .. } | Stage::Queued(_) | Stage::Refused(_), _) => Step::Retry,
         }
     }
 
@@ -352,14 +433,18 @@ impl<H: PoolHandle> Exchange<H> {
         }
         let (ticket, tries) = (self.ticket.take(), self.tries);
         let ask = Ask { key: self.facts.key, tried: &self.tried };
+        let deadline = self.facts.deadline;
         let next = self.pool.with(|pool| {
             if let Some(ticket) = ticket {
                 pool.finish(ticket, outcome, now);
             }
-            pool.pick_retry(tries, ask, now)
+            pool.enter_retry(tries, ask, deadline, now)
         });
         match next {
-            Some(ticket) => self.try_again(ticket),
+            Some(entry) => {
+                self.enter(entry);
+                Step::Retry
+            }
             None => Step::Reply(self.give_up(reason, outcome, now)),
         }
     }
@@ -393,19 +478,14 @@ impl<H: PoolHandle> Exchange<H> {
         match next {
             Some(ticket) => {
                 self.name = name;
-                self.try_again(ticket)
+                self.enter(Entry::Ticket(ticket));
+                Step::Retry
             }
             None => {
                 self.stage = Stage::Forwarding { status };
                 Step::Forward
             }
         }
-    }
-
-    fn try_again(&mut self, ticket: Ticket) -> Step {
-        self.ticket = Some(ticket);
-        self.stage = Stage::Ready { fresh: false };
-        Step::Retry
     }
 
     /// Whether the deadline left a retry less than the time that a first try gets; then the endpoint is
@@ -447,10 +527,15 @@ impl<H: PoolHandle> Exchange<H> {
 
     fn release(&mut self, outcome: Outcome, now: Instant) {
         let (ticket, pending) = (self.ticket.take(), core::mem::take(&mut self.pending));
+        // Who waits is pending.
         if ticket.is_none() && !pending {
             return;
         }
+        let stage = self.stage;
         self.pool.with(|pool| {
+            if let Stage::Queued(waiting) = stage {
+                pool.leave(waiting.id, now);
+            }
             if let Some(ticket) = ticket {
                 pool.finish(ticket, outcome, now);
             }

@@ -22,6 +22,7 @@
 extern crate alloc;
 
 pub mod client_addr;
+pub mod concurrency;
 pub mod config;
 pub mod exchange;
 pub mod firewall;
@@ -36,6 +37,7 @@ pub mod outlier;
 pub mod path;
 pub mod plan;
 pub mod pool;
+pub mod priority;
 pub mod prng;
 pub mod query;
 pub mod reason;
@@ -46,5 +48,6 @@ pub mod rewrite;
 pub mod route;
 mod select;
 mod slow_start;
+pub mod sticky;
 mod table;
 pub mod time;

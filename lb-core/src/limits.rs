@@ -4,6 +4,12 @@
 pub const WORKERS_MAX: u32 = 1024;
 /// Largest weight of a backend.
 pub const WEIGHT_MAX: u32 = 1_000_000;
+/// Largest priority of a backend.
+pub const PRIORITY_MAX: u32 = 127;
+/// Shortest key of sticky sessions, in bytes.
+pub const STICKY_KEY_BYTES_MIN: usize = 16;
+/// Latencies that a window of an adaptive limit remembers; of more, a random sample is kept.
+pub const LATENCY_SAMPLES_MAX: usize = 512;
 /// Most backends in one pool.
 pub const BACKENDS_PER_POOL_MAX: usize = 65_536;
 /// Most addresses that one backend name may resolve to; further ones are ignored.

@@ -1,10 +1,67 @@
-//! Passive health: an endpoint that keeps failing real traffic is ejected for a while (outlier
-//! detection by consecutive failures, as Envoy and linkerd know it).
+//! Passive health: an endpoint that fails real traffic is ejected for a while. What ejects is a run of
+//! consecutive failures (as Envoy and linkerd know it), or a success rate that is out of line with those of
+//! the others (see [`rates`]).
+
+pub mod rates;
+
+use alloc::vec::Vec;
 
 use crate::{
     config::Outlier,
     time::{Duration, Instant, nanos},
 };
+
+/// Which comparison of success rates found an outlier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// [`rates::below_mean`]
+    SuccessRate,
+    /// [`rates::below_median`]
+    Robust,
+}
+
+/// The requests of one endpoint in the interval that is under way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Record {
+    successes: u64,
+    requests: u64,
+}
+
+impl Record {
+    /// Counts a request.
+    pub fn count(&mut self, is_success: bool) {
+        self.successes += u64::from(is_success);
+        self.requests += 1;
+    }
+}
+
+/// Who of `records` is out of line, by place, the worst rate first. Those with too few requests neither
+/// count nor are judged, and where too few have enough nobody is.
+#[must_use]
+pub fn outliers(config: &Outlier, records: &[Record]) -> Vec<(usize, Rule)> {
+    let has_enough = |record: &&(usize, &Record)| record.1.requests >= config.min_requests.into();
+    let judged: Vec<(usize, &Record)> = records.iter().enumerate().filter(|one| has_enough(&one)).collect();
+    if judged.len() < config.min_backends as usize {
+        return Vec::new();
+    }
+    let all: Vec<u64> =
+        judged.iter().map(|(_, record)| rates::rate(record.successes, record.requests)).collect();
+    let robust = config.robust.map(|robust| rates::below_median(&robust, &all));
+    let by_mean = config.success_rate.map(|rate| rates::below_mean(&rate, &all));
+    let is_in = |flags: &Option<Vec<bool>>, at: usize| flags.as_ref().is_some_and(|flags| flags[at]);
+    let mut found: Vec<(u64, usize, Rule)> = (0..judged.len())
+        .filter_map(|at| {
+            let rule = match (is_in(&robust, at), is_in(&by_mean, at)) {
+                (true, _) => Rule::Robust,
+                (false, true) => Rule::SuccessRate,
+                (false, false) => return None,
+            };
+            Some((all[at], judged[at].0, rule))
+        })
+        .collect();
+    found.sort_unstable_by_key(|&(rate, place, _)| (rate, place));
+    found.into_iter().map(|(_, place, rule)| (place, rule)).collect()
+}
 
 /// An endpoint's standing with real traffic.
 ///
@@ -17,6 +74,7 @@ pub struct Standing {
     ejections: u32,
     ejected_until: Option<Instant>,
     returned: Instant,
+    record: Record,
 }
 
 impl Standing {
@@ -24,6 +82,16 @@ impl Standing {
     #[must_use]
     pub fn ejected_until(&self) -> Option<Instant> {
         self.ejected_until
+    }
+
+    /// Counts a request for the comparison of success rates.
+    pub fn count(&mut self, is_success: bool) {
+        self.record.count(is_success);
+    }
+
+    /// Ends an interval: what was counted in it.
+    pub fn take_record(&mut self) -> Record {
+        core::mem::take(&mut self.record)
     }
 
     /// A request went well.
@@ -78,12 +146,18 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+    use crate::config::{Robust, SuccessRate};
 
     const CONFIG: Outlier = Outlier {
         consecutive_failures: 3,
         base_ejection: Duration::from_secs(10),
         max_ejection: Duration::from_secs(35),
         max_ejected_percent: 50,
+        interval: Duration::from_secs(10),
+        min_requests: 100,
+        min_backends: 3,
+        success_rate: None,
+        robust: None,
     };
 
     fn at(second: u64) -> Instant {
@@ -121,6 +195,37 @@ mod tests {
         // Four are remembered; three times the maximum without an ejection forgives three.
         now += 3 * 35;
         assert_eq!(standing.eject(&CONFIG, at(now)), Duration::from_secs(20));
+    }
+
+    fn record(successes: u64, requests: u64) -> Record {
+        Record { successes, requests }
+    }
+
+    #[test]
+    fn only_those_with_enough_requests_are_judged() {
+        let config = Outlier { robust: Some(Robust::default()), ..CONFIG };
+        let mut records = [
+            record(0, 99),
+            record(100, 100),
+            record(50, 100),
+            record(100, 100),
+            record(0, 200),
+            record(300, 300),
+        ];
+        assert_eq!(outliers(&config, &records), [(4, Rule::Robust), (2, Rule::Robust)], "the worst first");
+        records[5] = record(0, 0);
+        records[3] = record(0, 0);
+        assert_eq!(outliers(&config, &records[..4]), [], "two are too few");
+    }
+
+    #[test]
+    fn each_rule_says_that_it_was_it() {
+        let records =
+            [record(96, 100), record(100, 100), record(100, 100), record(100, 100), record(100, 100)];
+        let by_mean = Outlier { success_rate: Some(SuccessRate::default()), ..CONFIG };
+        assert_eq!(outliers(&by_mean, &records), [(0, Rule::SuccessRate)]);
+        assert_eq!(outliers(&Outlier { robust: Some(Robust::default()), ..CONFIG }, &records), []);
+        assert_eq!(outliers(&CONFIG, &records), []);
     }
 
     #[rstest]

@@ -7,19 +7,34 @@
 //!   (an [`Exchange`](crate::exchange::Exchange) does both);
 //! - active checks: [`Pool::poll_check`] says which are due, [`Pool::on_check`] takes their results;
 //! - time: [`Pool::next_wake`] says when [`Pool::wake`] and [`Pool::poll_check`] have something to do;
-//! - effects: [`Pool::poll_transition`] tells what changed.
+//! - effects: [`Pool::poll_transition`] tells what changed, [`Pool::poll_woken`] which of those that wait
+//!   for a slot have to ask again.
 //!
 //! An endpoint is eligible when its state is ready, its weight above 0, its health up, and it is not
-//! ejected. The eligible ones stand in a dense list that is rebuilt at the first pick after a change,
-//! so a pick costs what the algorithm costs.
+//! ejected. It may be picked while it has fewer requests in flight than its `max_in_flight`. Those that may be
+//! picked stand in a dense list for each priority, which is rebuilt at the first pick after a change, so a pick
+//! costs what the algorithm costs; with `max_in_flight`, reaching it and falling below it are such changes, and
+//! cost O(n).
+//!
+//! # Waiting
+//! When every usable endpoint is full, or the adaptive limit is reached, a request waits if the `queue` has
+//! room. The order is first in, first out: whatever frees a slot (a finish, a reload, the end of an ejection)
+//! gives it to the first that can use it before it returns, and no newcomer overtakes. Between calls there is
+//! therefore never both a free slot and a request that could use it. A request whose turn has come holds its
+//! ticket already and counts as in flight.
 
 mod checks;
 mod members;
+mod queue;
+mod sessions;
 mod slab;
+mod standing;
 #[cfg(test)]
 mod tests;
 mod ticket;
+mod tiers;
 mod transition;
+mod waiting;
 
 use alloc::{
     collections::BTreeSet,
@@ -31,25 +46,29 @@ use core::net::SocketAddr;
 
 pub use self::{
     checks::Check,
+    queue::WaiterId,
     ticket::{Ask, EndpointId, Outcome, Ticket},
-    transition::{Change, Transition},
+    transition::{Cause, Change, Transition},
 };
 use self::{
     members::Source,
+    queue::Queue,
+    sessions::Sessions,
     slab::{Member, Slab},
+    standing::Tally,
     ticket::Answered,
+    tiers::Tiers,
     transition::Transitions,
 };
+pub(crate) use self::{queue::Turn, waiting::Entry};
 use crate::{
+    concurrency::AdaptiveLimit,
     config::{self, AdminState},
     health::Health,
-    limits::TRIES_MAX,
-    outlier,
     prng::Prng,
     reason::Reason,
     retry::RetryBudget,
-    select::{Candidate, Picker, Sample, Verdict},
-    slow_start,
+    select::{Sample, Verdict},
     time::{Instant, nanos},
 };
 
@@ -67,12 +86,19 @@ pub struct Pool {
     slab: Slab,
     /// Slots of the endpoints that live, in the order of `sources`.
     order: Vec<u32>,
-    /// Those that may be picked, in the same order, and how; out of date while `stale`.
-    picker: Picker,
+    /// Those that may be picked, by priority, and how; out of date while `stale`.
+    tiers: Tiers,
     stale: bool,
     /// When time alone changes who may be picked.
     next_change: Instant,
     standing: Tally,
+    /// When success rates are compared next.
+    next_sweep: Instant,
+    /// Those that wait for a slot.
+    queue: Queue,
+    /// The limit on requests in flight that is found by itself.
+    adaptive: Option<AdaptiveLimit>,
+    sessions: Sessions,
     /// Requests in flight, at endpoints that left the pool as well.
     in_flight: u64,
     /// Requests that have no response head yet.
@@ -81,15 +107,6 @@ pub struct Pool {
     /// Checks that wait for their time.
     schedule: BTreeSet<(Instant, EndpointId)>,
     transitions: Transitions,
-}
-
-/// How many endpoints there are, as of the last rebuild.
-#[derive(Clone, Copy, Debug, Default)]
-struct Tally {
-    /// Ready and of some weight: what the cap on ejections is a share of.
-    serving: usize,
-    /// Those of them that are ejected.
-    ejected: usize,
 }
 
 /// An endpoint as others may see it.
@@ -137,16 +154,21 @@ impl Pool {
             sources: Vec::new(),
             slab: Slab::default(),
             order: Vec::new(),
-            picker: Picker::new(config),
+            tiers: Tiers::new(config),
             stale: true,
             next_change: Instant::FAR_FUTURE,
             standing: Tally::default(),
+            next_sweep: now + config.outlier.interval,
+            queue: Queue::default(),
+            adaptive: None,
+            sessions: Sessions::default(),
             in_flight: 0,
             pending: 0,
             budget: RetryBudget::new(&config.retry, now),
             schedule: BTreeSet::new(),
             transitions: Transitions::default(),
         };
+        pool.adapt(now);
         pool.begin(now);
         pool
     }
@@ -192,22 +214,43 @@ impl Pool {
         })
     }
 
-    /// Takes one of the eligible endpoints for a request; none when there is no eligible one. Those that
-    /// the request tried before are avoided where there are others.
+    /// Takes one of the eligible endpoints that have a free slot for a request; none when there is none.
+    /// Those that the request tried before are avoided where there are others, even if these are full. It asks
+    /// for what is free now: a request that can wait goes through an [`Exchange`](crate::exchange::Exchange).
     pub fn pick(&mut self, ask: Ask<'_>, now: Instant) -> Option<Ticket> {
-        if self.stale || now >= self.next_change {
-            self.refresh(now);
+        self.freshen(now);
+        self.pick_free(&ask, now)
+    }
+
+    /// The same when the lists are up to date.
+    fn pick_free(&mut self, ask: &Ask<'_>, now: Instant) -> Option<Ticket> {
+        if !self.is_below_limit() || !self.tiers.has_free_for(ask.tried) {
+            return None;
         }
-        let id = self.picker.pick(&ask, self.slab.loads(), &mut self.prng, now)?;
+        let id = self.tiers.pick(ask, self.slab.loads(), &mut self.prng, now)?;
         self.take(id, now)
+    }
+
+    /// Whether the adaptive limit lets one more request be in flight.
+    fn is_below_limit(&self) -> bool {
+        self.adaptive.as_ref().is_none_or(|limit| self.in_flight < limit.limit().into())
+    }
+
+    /// Requests that may be in flight by the adaptive limit; none without one.
+    #[must_use]
+    pub fn adaptive_limit(&self) -> Option<u32> {
+        self.adaptive.as_ref().map(AdaptiveLimit::limit)
     }
 
     /// A ticket of this endpoint.
     fn take(&mut self, id: EndpointId, now: Instant) -> Option<Ticket> {
         let member = self.slab.acquire(id)?;
         let ticket = Ticket { id, addr: member.addr, name: member.name.clone(), since: now, answered: None };
+        let (tier, max) = (member.tier, member.max_in_flight);
         self.in_flight += 1;
-        self.picker.on_load(id, self.slab.loads());
+        // A full endpoint is none that may be picked.
+        self.stale |= self.slab.in_flight(id.slot) >= max;
+        self.tiers.on_load(tier, id, self.slab.loads());
         Some(ticket)
     }
 
@@ -220,6 +263,10 @@ impl Pool {
         };
         if ticket.answered.replace(answered).is_none() {
             self.observe(ticket, verdict, now);
+            if let Some(limit) = self.adaptive.as_mut().filter(|_| verdict == Verdict::Answered) {
+                limit.on_success(ticket.since, now);
+                self.serve_queue(now);
+            }
         }
     }
 
@@ -234,14 +281,24 @@ impl Pool {
         self.in_flight -= 1;
         if member.retired {
             self.slab.reclaim(id);
+            self.serve_queue(now);
             return;
         }
+        let (tier, max) = (member.tier, member.max_in_flight);
         if outcome == Outcome::Success {
             member.standing.on_success();
-        } else if outcome.is_failure() && member.standing.on_failure(&self.config.outlier) {
-            self.try_eject(id, outcome, now);
+            self.budget.on_success(&self.config.retry, now);
         }
-        self.picker.on_load(id, self.slab.loads());
+        if self.config.outlier.compares() && (outcome == Outcome::Success || outcome.is_failure()) {
+            member.standing.count(outcome == Outcome::Success);
+        }
+        let ejects = outcome.is_failure() && member.standing.on_failure(&self.config.outlier);
+        // A full endpoint has a free slot again.
+        self.stale |= self.slab.in_flight(id.slot) + 1 >= max;
+        if ejects {
+            self.try_eject(id, Cause::Failures(outcome), now);
+        }
+        self.tiers.on_load(tier, id, self.slab.loads());
         match (ticket.answered, outcome) {
             (None, Outcome::Success) => self.observe(&ticket, Verdict::Answered, now),
             (None, Outcome::Cancelled) => self.observe(&ticket, Verdict::CutShort, now),
@@ -250,11 +307,13 @@ impl Pool {
             }
             _ => {}
         }
+        self.serve_queue(now);
     }
 
     fn observe(&mut self, ticket: &Ticket, verdict: Verdict, now: Instant) {
+        let Some(tier) = self.slab.get(ticket.id).map(|member| member.tier) else { return };
         let latency_nanos = nanos(now.since(ticket.since));
-        self.picker.observe(ticket.id, Sample { latency_nanos, verdict }, now);
+        self.tiers.observe(tier, ticket.id, Sample { latency_nanos, verdict }, now);
     }
 
     /// When [`Pool::wake`] or [`Pool::poll_check`] next has something to do; none while nothing is due
@@ -269,9 +328,7 @@ impl Pool {
     /// Does what time alone does: ejections end, weights grow. Being late costs nothing but the log's
     /// punctuality: picks look at the time themselves.
     pub fn wake(&mut self, now: Instant) {
-        if self.stale || now >= self.next_change {
-            self.refresh(now);
-        }
+        self.freshen(now);
     }
 
     /// Whether [`Pool::poll_transition`] has something to give.
@@ -306,7 +363,7 @@ impl Pool {
             return Err(Reason::TooManyPending);
         }
         self.pending += 1;
-        self.budget.deposit(&self.config.retry, now);
+        self.budget.on_request(&self.config.retry, now);
         Ok(())
     }
 
@@ -314,93 +371,6 @@ impl Pool {
     pub(crate) fn settle(&mut self) {
         debug_assert!(self.pending > 0);
         self.pending = self.pending.saturating_sub(1);
-    }
-
-    /// Picks for another try after `tries`, if the configuration and the budget allow one; it is paid
-    /// for only when there is an endpoint.
-    pub(crate) fn pick_retry(&mut self, tries: u32, ask: Ask<'_>, now: Instant) -> Option<Ticket> {
-        if tries >= self.config.retry.tries.min(TRIES_MAX) || !self.budget.allows(&self.config.retry, now) {
-            return None;
-        }
-        let ticket = self.pick(ask, now)?;
-        let paid = self.budget.withdraw(&self.config.retry, now);
-        debug_assert!(paid);
-        Some(ticket)
-    }
-
-    /// Ejects an endpoint that failed too often, unless too many are out already. The last eligible one
-    /// stays in unless the configuration allows to eject all: a bad endpoint is better than none.
-    fn try_eject(&mut self, id: EndpointId, why: Outcome, now: Instant) {
-        if self.stale || now >= self.next_change {
-            self.refresh(now);
-        }
-        let config = &self.config.outlier;
-        let room = self.standing.ejected < outlier::ejected_max(config, self.standing.serving);
-        let alone = self.picker.eligible().len() <= 1 && config.max_ejected_percent < 100;
-        let Some(member) = self.slab.get_mut(id) else { return };
-        if !room || alone || !member.serves() || member.health.health() == Health::Down {
-            return;
-        }
-        let length = member.standing.eject(config, now);
-        let transition = member.transition(Change::Ejected { length, until: now + length, why });
-        self.transitions.push(transition);
-        self.stale = true;
-    }
-
-    /// Brings the list of the eligible up to date.
-    fn refresh(&mut self, now: Instant) {
-        self.end_ejections(now);
-        self.standing = self.tally();
-        self.end_surplus_ejections(now);
-        let mut eligible = Vec::with_capacity(self.order.len());
-        self.next_change = Instant::FAR_FUTURE;
-        for &slot in &self.order {
-            let Some(member) = self.slab.at_mut(slot).filter(|member| member.serves()) else { continue };
-            if let Some(until) = member.standing.ejected_until() {
-                self.next_change = self.next_change.min(until);
-                continue;
-            }
-            if member.health.health() == Health::Down {
-                continue;
-            }
-            let window = self.config.slow_start;
-            let (weight, grows) = slow_start::effective_weight(member.weight, member.came_up, window, now);
-            if grows {
-                self.next_change = self.next_change.min(now + slow_start::TICK);
-            } else {
-                member.came_up = None;
-            }
-            eligible.push(Candidate { weight, ..member.candidate() });
-        }
-        let members = self.members().filter(|member| member.weight > 0).map(Member::candidate).collect();
-        self.picker.rebuild(eligible, members, self.slab.loads(), now);
-        self.stale = false;
-    }
-
-    fn tally(&self) -> Tally {
-        let serving = || self.members().filter(|member| member.serves());
-        Tally { serving: serving().count(), ejected: serving().filter(|member| member.ejected()).count() }
-    }
-
-    fn end_ejections(&mut self, now: Instant) {
-        for &slot in &self.order {
-            let Some(member) = self.slab.at_mut(slot) else { continue };
-            if member.standing.ejected_until().is_some_and(|until| until <= now) {
-                self.transitions.push(member.end_ejection(now));
-            }
-        }
-    }
-
-    /// A smaller pool, or a smaller share, allows fewer ejections: those that end first end now.
-    fn end_surplus_ejections(&mut self, now: Instant) {
-        let max = outlier::ejected_max(&self.config.outlier, self.standing.serving);
-        while self.standing.ejected > max {
-            let ejected = self.members().filter(|member| member.ejected());
-            let next = ejected.min_by_key(|member| member.standing.ejected_until()).map(|member| member.id);
-            let Some(member) = next.and_then(|id| self.slab.get_mut(id)) else { return };
-            self.transitions.push(member.end_ejection(now));
-            self.standing.ejected -= 1;
-        }
     }
 
     fn members(&self) -> impl Iterator<Item = &Member> {

@@ -36,6 +36,12 @@ pub enum Reason {
     TooManyConnections,
     /// The pool has as many requests waiting for an answer as it may have.
     TooManyPending,
+    /// Every backend has as many requests as it may have, and so has the queue.
+    QueueFull,
+    /// No backend had a free slot in time.
+    QueueTimeout,
+    /// The pool has as many requests in flight as its adaptive limit lets, and no queue.
+    ConcurrencyLimit,
     /// No connection to a backend could be made.
     ConnectFailed,
     /// Connecting to a backend took too long.
@@ -62,7 +68,7 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons, in the order of their definition.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 29] = [
         Self::MalformedRequest,
         Self::MalformedBody,
         Self::RequestHeadTimeout,
@@ -78,6 +84,9 @@ impl Reason {
         Self::NoHealthyBackend,
         Self::TooManyConnections,
         Self::TooManyPending,
+        Self::QueueFull,
+        Self::QueueTimeout,
+        Self::ConcurrencyLimit,
         Self::ConnectFailed,
         Self::ConnectTimeout,
         Self::BackendReset,
@@ -137,6 +146,9 @@ impl Reason {
             Self::NoHealthyBackend => (503, "no_healthy_backend", "No Backends servers available"),
             Self::TooManyConnections => (503, "too_many_connections", "Service Unavailable"),
             Self::TooManyPending => (503, "too_many_pending", "Service Unavailable"),
+            Self::QueueFull => (503, "queue_full", "Service Unavailable"),
+            Self::QueueTimeout => (503, "queue_timeout", "Service Unavailable"),
+            Self::ConcurrencyLimit => (503, "concurrency_limit", "Service Unavailable"),
             Self::ConnectFailed => (502, "connect_failed", "Bad Gateway"),
             Self::ConnectTimeout => (502, "connect_timeout", "Bad Gateway"),
             Self::BackendReset => (502, "backend_reset", "Bad Gateway"),

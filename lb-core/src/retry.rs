@@ -1,7 +1,7 @@
 //! Retries: what may be tried again, and how often a pool allows it.
 
 use crate::{
-    config::Retry,
+    config::{FundedBy, Retry},
     limits::RETRY_BUDGET_WINDOW_SECONDS,
     time::{Instant, nanos},
 };
@@ -41,11 +41,14 @@ const RETRY_COST: u64 = 100;
 
 /// How many retries a pool may make: a share of its requests and a small floor.
 ///
-/// Two integer token buckets. Each request pays in `budget_percent` hundredths of a retry, which can be
+/// Two integer token buckets. Each request (or, with `funded_by = "successes"`, each success) pays in `budget_percent` hundredths of a retry, which can be
 /// used within ten seconds (the leaky bucket of Finagle's `RetryBudget`, counted by whole seconds); the
 /// floor pays in `budget_floor` retries a second and saves up those of ten seconds. Over any time,
 /// retries are therefore at most `percent` of the requests in it and the ten seconds before, and `floor`
 /// for each second in it and ten more. In a total outage, load grows by the percentage and no more.
+/// Where successes pay, nobody pays in a total outage: retries die out but for the floor, and with a share of
+/// failures p, load grows by `f * (1 - p) / (1 - f * (1 - p))` at most, with f the percentage (Brooker, "Fixing
+/// retries with token buckets and circuit breakers", 2022).
 #[derive(Clone, Debug)]
 pub struct RetryBudget {
     /// Hundredths of a retry by the second in which they were paid in.
@@ -66,8 +69,21 @@ impl RetryBudget {
         Self { paid_in: [0; WINDOW], second, floor: floor_max(config), counted: now }
     }
 
-    /// Pays in for a request.
-    pub fn deposit(&mut self, config: &Retry, now: Instant) {
+    /// A request was taken in.
+    pub fn on_request(&mut self, config: &Retry, now: Instant) {
+        if config.funded_by == FundedBy::Requests {
+            self.deposit(config, now);
+        }
+    }
+
+    /// A backend answered well.
+    pub fn on_success(&mut self, config: &Retry, now: Instant) {
+        if config.funded_by == FundedBy::Successes {
+            self.deposit(config, now);
+        }
+    }
+
+    fn deposit(&mut self, config: &Retry, now: Instant) {
         self.advance(now);
         let cell = &mut self.paid_in[(self.second % WINDOW as u64) as usize];
         *cell = cell.saturating_add(config.budget_percent.into());
@@ -178,10 +194,65 @@ mod tests {
         let mut retries = 0;
         for request in 0..10_000u64 {
             let now = Instant::ZERO + Duration::from_millis(request * 10);
-            budget.deposit(&config, now);
+            budget.on_request(&config, now);
             retries += u32::from(budget.withdraw(&config, now));
         }
         assert_eq!(retries, 2000);
+    }
+
+    /// Attempts for each request when a share `failing` of 1000 tries fails, spread evenly, with up to three
+    /// tries and no floor.
+    fn amplification(config: &Retry, requests: u64, failing: u64, seed: u64) -> f64 {
+        let (mut budget, mut prng) = (RetryBudget::new(config, Instant::ZERO), crate::prng::Prng::new(seed));
+        let mut attempts = 0u64;
+        for request in 0..requests {
+            let now = Instant::ZERO + Duration::from_millis(request);
+            budget.on_request(config, now);
+            for attempt in 1..=3 {
+                attempts += 1;
+                if prng.below(1000) >= failing {
+                    budget.on_success(config, now);
+                    break;
+                }
+                if attempt == 3 || !budget.withdraw(config, now) {
+                    break;
+                }
+            }
+        }
+        attempts as f64 / requests as f64
+    }
+
+    /// `1 + min(p + p^2, f (1 - p) / (1 - f (1 - p)))` with f = 0.1.
+    #[rstest]
+    #[case(0, 1.0)]
+    #[case(50, 1.0525)]
+    #[case(100, 1.0989)]
+    #[case(200, 1.0870)]
+    #[case(500, 1.0526)]
+    #[case(1000, 1.0)]
+    fn successes_fund_what_the_formula_says(#[case] failing: u64, #[case] expected: f64) {
+        let config = Retry { funded_by: FundedBy::Successes, ..config(10, 0) };
+        let found = amplification(&config, 20_000, failing, 7);
+        assert!((found - expected).abs() < 0.01, "{found}, expected {expected}");
+    }
+
+    #[test]
+    fn a_total_outage_is_the_end_of_retries_that_successes_fund() {
+        let config = Retry { funded_by: FundedBy::Successes, ..config(20, 0) };
+        let mut budget = RetryBudget::new(&config, Instant::ZERO);
+        let at = |second| Instant::ZERO + Duration::from_secs(second);
+        for _ in 0..1000 {
+            budget.on_success(&config, at(0));
+        }
+        let mut retries = |second| {
+            (0..1000)
+                .filter(|_| {
+                    budget.on_request(&config, at(second));
+                    budget.withdraw(&config, at(second))
+                })
+                .count()
+        };
+        assert_eq!([retries(1), retries(2), retries(20)], [200, 0, 0]);
     }
 
     #[test]
@@ -212,6 +283,24 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases / 8))]
+
+        /// However many tries fail, load grows by the percentage of what pays, and no more.
+        #[test]
+        fn amplification_is_bounded(percent in 0u32..=100, failing in 0u64..=1000, seed: u64) {
+            let f = f64::from(percent) / 100.0;
+            let by_requests = amplification(&config(percent, 0), 4000, failing, seed);
+            prop_assert!(by_requests <= 1.0 + f + 1e-9, "{}", by_requests);
+            let by_successes = Retry { funded_by: FundedBy::Successes, ..config(percent, 0) };
+            let p = failing as f64 / 1000.0;
+            let bound = 1.0 + f * (1.0 - p) / (1.0 - f * (1.0 - p)).max(1e-9);
+            let found = amplification(&by_successes, 4000, failing, seed);
+            // The tries that fail are drawn: some standard deviations.
+            prop_assert!(found <= bound.min(1.0 + f) + 0.06, "{} above {}", found, bound);
+        }
+    }
+
+    proptest! {
         /// Oracle: every hundredth of a retry as an entry of a queue, and the floor as a fraction.
         #[test]
         fn equals_a_queue_of_tokens(
@@ -230,7 +319,7 @@ mod tests {
                         saved = (saved + u128::from(nanos) * u128::from(floor)).min(floor_max);
                     }
                     Op::Request => {
-                        budget.deposit(&config, at);
+                        budget.on_request(&config, at);
                         tokens.extend((0..percent).map(|_| now / NANOS_PER_SECOND));
                     }
                     Op::Retry => {

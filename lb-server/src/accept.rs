@@ -47,9 +47,15 @@ pub(crate) struct Bound {
     state: Arc<ArcSwap<ListenerState>>,
 }
 
-/// Binds a listener's address for this many workers.
-pub(crate) fn bind(net: &Net, config: &config::Listener, workers: usize) -> Result<Bound, StartError> {
-    let bound = net.listen(config.bind, workers);
+/// Binds a listener's address for this many workers. `beside_own`: the address may overlap that of another
+/// listener of this process, which a reload is about to close.
+pub(crate) fn bind(
+    net: &Net,
+    config: &config::Listener,
+    workers: usize,
+    beside_own: bool,
+) -> Result<Bound, StartError> {
+    let bound = net.listen(config.bind, workers, beside_own);
     let (sockets, address) = bound.map_err(|error| StartError::Bind(config.bind, error))?;
     Ok(Bound { sockets, address, state: Arc::new(ArcSwap::new(ListenerState::new(config, None))) })
 }
@@ -88,6 +94,11 @@ impl Listening {
     /// Whether this is that listener's address.
     pub(crate) fn is_for(&self, config: &config::Listener) -> bool {
         self.state.load().config.bind == config.bind
+    }
+
+    /// Whether connections to that listener could come here as well.
+    pub(crate) fn overlaps(&self, config: &config::Listener) -> bool {
+        self.state.load().config.overlaps(config)
     }
 
     /// Where it accepts, with the port that was taken for port 0.
@@ -180,6 +191,7 @@ enum Place {
 
 impl Accepting {
     async fn run(self: Rc<Self>) {
+        let mut accepted = 0;
         loop {
             let mut ready = match self.listener.readable().await {
                 Ok(ready) => ready,
@@ -188,22 +200,18 @@ impl Accepting {
                     return;
                 }
             };
-            for _ in 0..ACCEPTS_MAX {
-                match self.listener.accept_now() {
-                    None => {
-                        ready.clear_ready();
-                        break;
-                    }
-                    Some(Ok((stream, peer))) => self.take(stream, peer, Place::Anywhere),
-                    Some(Err(error)) => {
-                        tracing::warn!(%error, "cannot accept a connection");
-                        tokio::time::sleep(REST).await;
-                        break;
-                    }
+            match self.listener.accept_now() {
+                None => ready.clear_ready(),
+                Some(Ok((stream, peer))) => self.take(stream, peer, Place::Anywhere),
+                Some(Err(error)) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(REST).await;
                 }
             }
-            drop(ready);
-            tokio::task::yield_now().await;
+            accepted += 1;
+            if accepted % ACCEPTS_MAX == 0 {
+                tokio::task::yield_now().await;
+            }
         }
     }
 

@@ -9,6 +9,7 @@ use lb_core::{
     exchange::{End, Exchange},
     plan::RouteId,
     reason::Reason,
+    sticky::Session,
     time::{Duration, Instant},
 };
 
@@ -56,6 +57,8 @@ pub(crate) struct Flight {
     pub(crate) parts: request::Parts,
     pub(crate) route: Option<RouteId>,
     pub(crate) exchange: Option<Exchange<SharedPool>>,
+    /// The sticky session that the request belongs to.
+    pub(crate) session: Option<Session>,
     pub(crate) body: Option<Rc<RequestBody>>,
     pub(crate) response_bytes: u64,
     backend: Option<Arc<str>>,
@@ -94,6 +97,7 @@ impl Flight {
             parts,
             route: None,
             exchange: None,
+            session: None,
             body: None,
             response_bytes: 0,
             backend: None,
@@ -150,11 +154,22 @@ impl Flight {
         let mut headers = head.headers;
         if let Some(route) = self.route {
             self.snapshot.edits(route).response.apply(&mut headers);
+            if let Some(cookie) = self.session_cookie(route) {
+                headers.append(header::SET_COOKIE, cookie);
+            }
         }
         let mut response = Response::new(ResponseBody::backend(self, stream));
         *response.status_mut() = head.status;
         *response.headers_mut() = headers;
         response
+    }
+
+    /// What the client is to send from now on, so that it gets to the same backend. A backend that failed is
+    /// none to come back to.
+    fn session_cookie(&self, route: RouteId) -> Option<HeaderValue> {
+        let id = self.snapshot.plan.route(route).pool;
+        let cookies = self.snapshot.sessions(id).filter(|_| self.status < 500)?;
+        cookies.answer(self.session, self.exchange.as_ref()?, self.snapshot.pool(id))
     }
 
     /// The balancer's own answer.

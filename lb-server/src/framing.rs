@@ -122,6 +122,12 @@ impl Scanner {
         }
     }
 
+    /// Whether the bytes so far end with a line's end, or within a run of body bytes.
+    #[must_use]
+    pub(crate) fn is_between_lines(&self) -> bool {
+        self.carry.is_empty()
+    }
+
     /// How many complete heads have been seen.
     #[must_use]
     pub(crate) fn heads(&self) -> u64 {

@@ -21,13 +21,15 @@ mod reply;
 mod request_body;
 mod response_body;
 mod server;
+mod session_cookies;
 mod snapshot;
 mod timer;
 mod upstream;
+mod waiters;
 mod worker;
 mod writer;
 
 pub use observer::Observer;
-pub use server::{Options, PoolStatus, Server, Shutdown, StartError};
+pub use server::{Options, PoolStatus, Server, Shutdown, StartError, WorkerStatus};
 #[cfg(fuzzing)]
 pub use upstream::fuzz;

@@ -8,11 +8,13 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
+    time::Duration,
 };
 
 use clap::{CommandFactory, Parser, Subcommand};
 use lb_core::config::{Config, Valid};
 use lb_server::{Options, Server, Shutdown, event_log::EventLog};
+use lb_testkit::probe;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -20,6 +22,16 @@ use tracing_subscriber::EnvFilter;
 /// slow way.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// What jemalloc reads when it starts. Memory of a burst is given back within some seconds, by a thread of
+/// its own, as a server without requests would not come to do it; the default is 10 s, and only while there
+/// are requests.
+// SAFETY: jemalloc declares this symbol as a weak `const char *`, to be defined by programs, and only reads
+// it; a reference to an array is such a pointer, and the array ends with NUL.
+#[allow(unsafe_code)]
+#[unsafe(export_name = "_rjem_malloc_conf")]
+#[used]
+static ALLOCATOR_SETTINGS: &[u8; 43] = b"background_thread:true,dirty_decay_ms:1000\0";
 
 /// Where a configuration is looked for without `--config`.
 const DEFAULT_CONFIGS: [&str; 2] = ["/etc/lb/lb.toml", "lb.toml"];
@@ -55,6 +67,18 @@ enum Command {
     Run,
     /// Check a configuration and say everything that is wrong with it
     Check,
+    /// Ask whether a balancer, or any server, is well: what a container's health check runs
+    #[command(after_help = "Without a URL each listener of the configuration must take a connection and \
+        end it when this end does; no request is made.\n\
+        Exit codes: 0 well, 1 not well, 2 wrong usage.")]
+    Probe {
+        /// What must be answered with 2xx, such as http://127.0.0.1:8000/health
+        url: Option<String>,
+        /// How long all of it may take, in seconds
+        #[arg(long, value_name = "SECONDS", default_value_t = 2,
+              value_parser = clap::value_parser!(u64).range(1..=60))]
+        timeout: u64,
+    },
     /// Show a balancer at work in front of mock backends, all inside this process
     Demo {
         /// Where the balancer listens; port 0 takes a free one
@@ -104,6 +128,9 @@ fn main() -> ExitCode {
         _ if cli.test => check(cli.config.as_deref()),
         Some(Command::Check) => check(cli.config.as_deref()),
         Some(Command::Run) => run(cli.config.as_deref()),
+        Some(Command::Probe { url, timeout }) => {
+            block_on(probed(url.as_deref(), cli.config.as_deref(), Duration::from_secs(timeout)))
+        }
         Some(Command::Demo { listen }) => block_on(demo::run(listen)),
         Some(Command::Backend { name, endpoint, listen }) => block_on(backend(name, endpoint, listen)),
         None => {
@@ -259,6 +286,24 @@ async fn reload(server: &Server, path: &Path) {
         Ok(config) => drop(server.reload(config).await),
         Err(message) => tracing::error!("configuration not reloaded; the old one stays:\n{message}"),
     }
+}
+
+async fn probed(url: Option<&str>, config: Option<&Path>, timeout: Duration) -> Result<(), String> {
+    if let Some(url) = url {
+        let status = probe::get(url, timeout).await.map_err(|unwell| format!("not well: {url}: {unwell}"))?;
+        say(format_args!("well: {status} from {url}"));
+        return Ok(());
+    }
+    let path = find_config(config)?;
+    for listener in &load(&path)?.listeners {
+        if listener.bind.port() == 0 {
+            return Err(format!("{}: a listener at a free port cannot be found; name a URL", path.display()));
+        }
+        let addr = probe::within_reach(listener.bind);
+        probe::accepts(addr, timeout).await.map_err(|unwell| format!("not well: {addr}: {unwell}"))?;
+        say(format_args!("well: {addr} takes connections"));
+    }
+    Ok(())
 }
 
 async fn backend(name: String, endpoint: Option<String>, listen: SocketAddr) -> Result<(), String> {

@@ -13,7 +13,8 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, header, uri::PathA
 use hyper::body::{Body, Incoming};
 use lb_core::{
     exchange::{
-        Attempt, Event, Exchange, Facts, Failure, FailureKind, Next, PoolHandle, Sent, Step, is_idempotent,
+        Attempt, Event, Exchange, Facts, Failure, FailureKind, Next, PoolHandle, Sent, Step, Waiting,
+        is_idempotent,
     },
     plan::{Decision, RouteId, RoutePlan},
     reason::Reason,
@@ -30,7 +31,7 @@ use crate::{
     outgoing::{Host, Outgoing},
     request_body::RequestBody,
     response_body::ResponseBody,
-    snapshot::lock,
+    snapshot::{SharedPool, lock},
     upstream::{Call, CallFailed, Connection, Framing, Head, ResponseStream},
 };
 
@@ -79,9 +80,14 @@ async fn journey(flight: &mut Flight, body: Incoming) -> Result<(Head, ResponseS
     begin_exchange(flight, route, key)?;
     loop {
         let now = flight.now();
-        let attempt = match flight.exchange_mut()?.next(now) {
+        let next = match flight.exchange_mut()?.next(now) {
+            Next::Wait(waiting) => wait_for_turn(flight, waiting).await?,
+            next => next,
+        };
+        let attempt = match next {
             Next::Try(attempt) => attempt,
             Next::Reply(reason) => return Err(reason.into()),
+            Next::Wait(_) => return Err(Reason::Internal.into()),
         };
         let (event, response) = match try_once(flight, &outgoing, &attempt).await {
             Ok((head, stream, sent)) => {
@@ -181,8 +187,47 @@ fn begin_exchange(flight: &mut Flight, route: RouteId, key: Option<u64>) -> Resu
     flight.deadline = planned.timeout.map(|timeout| flight.started + timeout);
     let deadline = flight.deadline.unwrap_or(flight.started + TRIES_TIMEOUT);
     let facts = Facts { idempotent: is_idempotent(flight.parts.method.as_str()), deadline, key };
-    flight.exchange = Some(Exchange::begin(pool, facts, flight.started)?);
+    let session =
+        flight.snapshot.sessions(planned.pool).and_then(|cookies| cookies.find(&flight.parts.headers));
+    let handle = session.map(|session| session.handle);
+    flight.exchange = Some(Exchange::begin_in_session(pool, facts, handle, flight.started)?);
+    flight.session = session;
     Ok(())
+}
+
+/// Waits until `next` has something else to say. The pool's lock is not held meanwhile; whichever worker
+/// frees a slot wakes this one.
+async fn wait_for_turn(flight: &mut Flight, waiting: Waiting) -> Result<Next, Refused> {
+    let Some(pool) = flight.pool().cloned() else { return Err(Reason::Internal.into()) };
+    let front = Rc::clone(&flight.front);
+    let _registered = Registered { pool: &pool, waiting };
+    front.request_timer.set(waiting.until);
+    poll_fn(|cx| {
+        pool.waiters.register(waiting.id, cx.waker());
+        let now = flight.now();
+        let exchange = flight.exchange_mut()?;
+        match exchange.next(now) {
+            Next::Wait(_) => {}
+            next => return Poll::Ready(Ok(next)),
+        }
+        while front.request_timer.poll_fired(cx).is_ready() {
+            front.request_timer.set(waiting.until);
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// A place among those that the pool wakes, until it is dropped.
+struct Registered<'a> {
+    pool: &'a SharedPool,
+    waiting: Waiting,
+}
+
+impl Drop for Registered<'_> {
+    fn drop(&mut self) {
+        self.pool.waiters.forget(self.waiting.id);
+    }
 }
 
 /// Why a try gave no response.

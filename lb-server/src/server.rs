@@ -30,6 +30,7 @@ use crate::{
     net::Net,
     observer::{Observer, Observers},
     pool_tasks,
+    session_cookies::{SessionKeys, StartKey},
     snapshot::Snapshot,
     worker::{STOP_WAIT, Shared, Task, Worker, WorkerHandle},
 };
@@ -58,8 +59,21 @@ pub struct PoolStatus {
     pub in_flight: u64,
     /// Requests that have no response head yet.
     pub pending: u32,
+    /// Those of them that wait for a backend with a free slot.
+    pub waiting: usize,
+    /// Requests that may be in flight by the adaptive limit, if there is one.
+    pub adaptive_limit: Option<u32>,
     /// Its backends, in the order of the configuration.
     pub endpoints: Vec<EndpointStatus>,
+}
+
+/// A worker at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WorkerStatus {
+    /// Client connections.
+    pub connections: usize,
+    /// Those of them that wait for a request, and have given back the memory that serving one takes.
+    pub parked: usize,
 }
 
 /// How a shutdown ended.
@@ -78,6 +92,8 @@ pub enum StartError {
     Bind(SocketAddr, io::Error),
     /// The access log cannot be opened.
     AccessLog(String, io::Error),
+    /// The key of a pool's sticky sessions cannot be had.
+    SessionKey(String, String),
     /// A thread or its runtime cannot be started.
     Thread(io::Error),
     /// The server is not running any more.
@@ -89,6 +105,9 @@ impl fmt::Display for StartError {
         match self {
             Self::Bind(address, error) => write!(f, "cannot listen on {address}: {error}"),
             Self::AccessLog(path, error) => write!(f, "cannot open the access log {path}: {error}"),
+            Self::SessionKey(pool, why) => {
+                write!(f, "cannot read the key of the sticky sessions of pool {pool}: {why}")
+            }
             Self::Thread(error) => write!(f, "cannot start a worker: {error}"),
             Self::Stopped => f.write_str("the server has stopped"),
         }
@@ -133,8 +152,8 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// When an address cannot be bound, the access log cannot be opened or a thread cannot be started;
-    /// nothing runs on then.
+    /// When an address cannot be bound, the access log cannot be opened, a key cannot be read or a thread
+    /// cannot be started; nothing runs on then.
     pub fn start(config: &Valid, options: Options) -> Result<Self, StartError> {
         let (server, started) = Self::launch(Net::System, config, options)?;
         server.begun(started.recv().unwrap_or(Err(StartError::Stopped)))
@@ -175,14 +194,16 @@ impl Server {
     /// Binds and starts; what comes of it is told when connections are accepted.
     fn launch(net: Net, config: &Valid, options: Options) -> Result<(Self, Started), StartError> {
         let count = config.workers.map_or_else(cpus, |workers| workers as usize);
-        let bind = |listener| accept::bind(&net, listener, count);
+        let bind = |listener| accept::bind(&net, listener, count, false);
         let bound = config.listeners.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
         let access_log = AccessLog::open(&config.access_log)
             .map_err(|error| StartError::AccessLog(config.access_log.path.clone(), error))?;
+        let start_key = StartKey::draw().map_err(StartError::Thread)?;
+        let keys = session_keys(config, &start_key)?;
         let observers = Observers(options.observer);
         let clock = net.clock();
         let mut prng = Prng::new(options.seed.unwrap_or_else(|| net.seed()));
-        let snapshot = Snapshot::new(config, None, clock, &mut prng, &observers);
+        let snapshot = Snapshot::new(config, None, clock, &mut prng, &observers, &keys);
         let (workers, inboxes): (Vec<_>, Vec<_>) = (0..count).map(|_| WorkerHandle::new()).unzip();
         let shared = Arc::new(Shared {
             workers: workers.into(),
@@ -193,7 +214,7 @@ impl Server {
             access_log,
             observers,
         });
-        let begun = begin(config, &shared, inboxes, bound, prng);
+        let begun = begin(config, &shared, inboxes, bound, prng, start_key);
         let (commands, started) = begun.inspect_err(|_| shared.tell_workers(|| Task::Stop))?;
         Ok((Self { commands, shared }, started))
     }
@@ -205,10 +226,14 @@ impl Server {
         self.shared.addresses.load().to_vec()
     }
 
-    /// Client connections at this moment, by worker.
+    /// How many clients each worker has now.
     #[must_use]
-    pub fn connections(&self) -> Vec<usize> {
-        self.shared.workers.iter().map(|worker| worker.load.load(Ordering::Relaxed)).collect()
+    pub fn workers(&self) -> Vec<WorkerStatus> {
+        let status = |worker: &WorkerHandle| WorkerStatus {
+            connections: worker.load.load(Ordering::Relaxed),
+            parked: worker.parked.load(Ordering::Relaxed),
+        };
+        self.shared.workers.iter().map(status).collect()
     }
 
     /// How the pools stand now.
@@ -220,6 +245,8 @@ impl Server {
                 name: Arc::clone(state.name()),
                 in_flight: state.in_flight(),
                 pending: state.pending(),
+                waiting: state.waiting(),
+                adaptive_limit: state.adaptive_limit(),
                 endpoints: state.endpoints().collect(),
             })
         };
@@ -231,7 +258,7 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// When a new listener cannot be bound; the old configuration stays in force, whole.
+    /// When a new listener cannot be bound or a key cannot be read; the old configuration stays in force, whole.
     pub async fn reload(&self, config: Valid) -> Result<(), StartError> {
         let (done, answer) = oneshot::channel();
         self.commands.send(Command::Reload(Box::new(config), done)).map_err(|_| StartError::Stopped)?;
@@ -271,6 +298,7 @@ fn begin(
     inboxes: Vec<mpsc::UnboundedReceiver<Task>>,
     bound: Vec<Bound>,
     mut prng: Prng,
+    start_key: StartKey,
 ) -> Result<(mpsc::UnboundedSender<Command>, Started), StartError> {
     for (index, inbox) in inboxes.into_iter().enumerate() {
         Worker::spawn(index, inbox, Arc::clone(shared), prng.fork(index as u64))
@@ -284,6 +312,7 @@ fn begin(
         shared: Arc::clone(shared),
         prng,
         config: config.clone(),
+        start_key,
     };
     let run = async move {
         let outcome = control.listen(bound).await;
@@ -295,6 +324,10 @@ fn begin(
     };
     shared.net.spawn("lb-control".into(), move || run).map_err(StartError::Thread)?;
     Ok((commands, start))
+}
+
+fn session_keys(config: &Valid, start: &StartKey) -> Result<SessionKeys, StartError> {
+    SessionKeys::load(config, start).map_err(|(pool, why)| StartError::SessionKey(pool, why))
 }
 
 fn cpus() -> usize {
@@ -309,6 +342,7 @@ struct Control {
     prng: Prng,
     /// What the server runs by.
     config: Valid,
+    start_key: StartKey,
 }
 
 impl Control {
@@ -371,6 +405,7 @@ impl Control {
 
     async fn reload(&mut self, config: &Valid) -> Result<(), StartError> {
         // What can fail comes first, so that a failure leaves everything as it was.
+        let keys = session_keys(config, &self.start_key)?;
         let mut old = std::mem::take(&mut self.listening);
         let mut next = Vec::new();
         for listener in &config.listeners {
@@ -378,7 +413,8 @@ impl Control {
                 next.push((old.remove(at), true));
                 continue;
             }
-            match self.begin(listener).await {
+            let beside_own = old.iter().any(|listening| listening.overlaps(listener));
+            match self.begin(listener, beside_own).await {
                 Ok(listening) => next.push((listening, false)),
                 Err(error) => {
                     for (listening, kept) in next {
@@ -401,8 +437,14 @@ impl Control {
         }
         self.tell_addresses();
         let previous = self.shared.snapshot.load_full();
-        let next =
-            Snapshot::new(config, Some(&previous), self.shared.clock, &mut self.prng, &self.shared.observers);
+        let next = Snapshot::new(
+            config,
+            Some(&previous),
+            self.shared.clock,
+            &mut self.prng,
+            &self.shared.observers,
+            &keys,
+        );
         self.shared.snapshot.store(Arc::new(next));
         self.start_pool_tasks();
         for listening in old {
@@ -412,8 +454,8 @@ impl Control {
     }
 
     /// Binds a listener and has it accept.
-    async fn begin(&self, listener: &config::Listener) -> Result<Listening, StartError> {
-        let bound = accept::bind(&self.shared.net, listener, self.shared.workers.len())?;
+    async fn begin(&self, listener: &config::Listener, beside_own: bool) -> Result<Listening, StartError> {
+        let bound = accept::bind(&self.shared.net, listener, self.shared.workers.len(), beside_own)?;
         Listening::start(bound, &self.shared.workers).await.map_err(StartError::Thread)
     }
 

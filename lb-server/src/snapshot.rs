@@ -13,18 +13,25 @@ use lb_core::{
     exchange::PoolHandle,
     limiter::Limiter,
     limits,
-    plan::{Plan, PoolId, RouteId},
-    pool::{Pool, Transition},
+    plan::{Plan, PoolId, PoolPlan, RouteId},
+    pool::{Pool, Transition, WaiterId},
     prng::Prng,
 };
 use tokio::sync::Notify;
 
-use crate::{clock::Clock, observer::Observers};
+use crate::{
+    clock::Clock,
+    observer::Observers,
+    session_cookies::{SessionCookies, SessionKeys},
+    waiters::Waiters,
+};
 
 /// A plan and all state that belongs to it.
 pub(crate) struct Snapshot {
     pub(crate) plan: Plan,
     pools: Vec<SharedPool>,
+    /// Of the pools with sticky sessions.
+    sessions: Vec<Option<SessionCookies>>,
     routes: Vec<RouteEdits>,
     pub(crate) limiter: Arc<Mutex<Limiter>>,
 }
@@ -38,6 +45,7 @@ impl Snapshot {
         clock: Clock,
         prng: &mut Prng,
         observers: &Observers,
+        keys: &SessionKeys,
     ) -> Self {
         let plan = Plan::compile(valid);
         let mut kept: BTreeMap<&str, &SharedPool> = BTreeMap::new();
@@ -45,7 +53,7 @@ impl Snapshot {
             kept.insert(&pool.name, pool);
         }
         let now = clock.now();
-        let pools = plan
+        let pools: Vec<SharedPool> = plan
             .pools()
             .iter()
             .map(|planned| match kept.get(&*planned.name) {
@@ -63,10 +71,19 @@ impl Snapshot {
                         now,
                     )),
                     changed: Notify::new(),
+                    waiters: Waiters::default(),
                     observers: observers.clone(),
                 })),
             })
             .collect();
+        let cookies = |planned: &PoolPlan| {
+            let sticky = planned.config.sticky.as_ref()?;
+            Some(SessionCookies::new(sticky, keys.of(&planned.name)?, &planned.name))
+        };
+        let sessions: Vec<Option<SessionCookies>> = plan.pools().iter().map(cookies).collect();
+        for (pool, cookies) in pools.iter().zip(&sessions) {
+            pool.with(|state| state.set_signer(cookies.as_ref().map(|cookies| cookies.signer.clone()), now));
+        }
         let routes = plan
             .routes()
             .iter()
@@ -79,11 +96,16 @@ impl Snapshot {
             || Arc::new(Mutex::new(Limiter::with_seed(limits::RATE_LIMIT_KEYS_MAX, prng.next_u64()))),
             |previous| Arc::clone(&previous.limiter),
         );
-        Self { plan, pools, routes, limiter }
+        Self { plan, pools, sessions, routes, limiter }
     }
 
     pub(crate) fn pool(&self, id: PoolId) -> &SharedPool {
         &self.pools[id.0 as usize]
+    }
+
+    /// The sticky sessions of a pool, if it has any.
+    pub(crate) fn sessions(&self, id: PoolId) -> Option<&SessionCookies> {
+        self.sessions[id.0 as usize].as_ref()
     }
 
     pub(crate) fn pools(&self) -> &[SharedPool] {
@@ -104,6 +126,8 @@ pub(crate) struct PoolCell {
     state: Mutex<Pool>,
     /// Told when the pool's next wake may have moved.
     pub(crate) changed: Notify,
+    /// Who waits for a slot.
+    pub(crate) waiters: Waiters,
     observers: Observers,
 }
 
@@ -119,10 +143,14 @@ impl PoolHandle for SharedPool {
     fn with<R>(&self, f: impl FnOnce(&mut Pool) -> R) -> R {
         let mut pool = lock(&self.state);
         let result = f(&mut pool);
-        if pool.has_transitions() {
+        if pool.has_transitions() || pool.has_woken() {
             let transitions: Vec<Transition> = std::iter::from_fn(|| pool.poll_transition()).collect();
+            let woken: Vec<WaiterId> = std::iter::from_fn(|| pool.poll_woken()).collect();
             drop(pool);
-            self.changed.notify_one();
+            self.waiters.wake(&woken);
+            if !transitions.is_empty() {
+                self.changed.notify_one();
+            }
             for transition in &transitions {
                 self.observers.transition(&self.name, transition);
             }

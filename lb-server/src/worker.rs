@@ -103,13 +103,30 @@ pub(crate) struct WorkerHandle {
     pub(crate) tasks: mpsc::UnboundedSender<Task>,
     /// Connections that it serves.
     pub(crate) load: Arc<AtomicUsize>,
+    /// Those of them that are parked.
+    pub(crate) parked: Arc<AtomicUsize>,
+}
+
+/// A parked connection among those of its worker, until this is dropped.
+pub(crate) struct ParkedPlace(Arc<AtomicUsize>);
+
+impl Drop for ParkedPlace {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl WorkerHandle {
     /// A worker that has not begun, and what it is to be told.
     pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<Task>) {
         let (tasks, inbox) = mpsc::unbounded_channel();
-        (Self { tasks, load: Arc::default() }, inbox)
+        (Self { tasks, load: Arc::default(), parked: Arc::default() }, inbox)
+    }
+
+    /// Counts one more parked connection.
+    pub(crate) fn park(&self) -> ParkedPlace {
+        self.parked.fetch_add(1, Ordering::Relaxed);
+        ParkedPlace(Arc::clone(&self.parked))
     }
 }
 

@@ -5,6 +5,7 @@
 //!   ([`Behaviour`]) and records what arrived ([`Recorded`]).
 //! - [`RawClient`]: bytes out, heads and bodies in, each wait under a deadline.
 //! - [`Port`]: a port that is ours and refuses connections, or that a backend comes back to.
+//! - [`probe`]: whether a server is well, for health checks of containers.
 //! - [`wire`]: heads and bodies over any stream, for who writes another end.
 //! - `sim_net` (feature `sim`): a network that is simulated, by seed.
 //! - [`course`]: the chapters as lists of black-box cases that judge any balancer.
@@ -23,6 +24,7 @@ pub mod course;
 mod digest;
 mod message;
 mod port;
+pub mod probe;
 mod raw_client;
 mod record;
 pub mod sim;

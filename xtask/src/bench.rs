@@ -15,6 +15,7 @@ mod measure;
 mod report;
 mod scenario;
 mod sys;
+mod workers;
 
 use std::{
     env, fs,
@@ -81,7 +82,7 @@ pub(crate) fn run(options: &Options) -> bool {
 }
 
 fn compare(options: &Options) -> Result<(), String> {
-    let contenders = contenders(options)?;
+    let (contenders, missing) = contenders(options)?;
     let scenarios = if options.scenario.is_empty() { Scenario::all() } else { &options.scenario };
     let generator = if options.own_generator { Generator::Own } else { Generator::find() };
     if matches!(generator, Generator::Own) && !options.own_generator {
@@ -91,18 +92,22 @@ fn compare(options: &Options) -> Result<(), String> {
     with_bench(options, &contenders, &generator, idle_connections, |bench| {
         let mut results = Vec::new();
         let mut idle = Vec::new();
+        let mut workers = Vec::new();
         for &scenario in scenarios {
             if scenario == Scenario::Idle5000 {
                 idle = bench.idle()?;
                 println!("{}", report::idle(&idle));
+            } else if scenario == Scenario::Workers2 {
+                workers = bench.workers()?;
+                println!("{}", report::workers(&workers));
             } else {
                 let found = bench.run(scenario)?;
                 println!("{}", report::scenario(&found));
                 results.push(found);
             }
         }
-        let facts = facts(bench);
-        let report = Report { facts: &facts, results: &results, idle: &idle };
+        let facts = facts(bench, &missing);
+        let report = Report { facts: &facts, results: &results, idle: &idle, workers: &workers };
         let charted = !results.is_empty() && contenders.iter().any(|it| it.name == "nginx");
         let whole = options.scenario.is_empty() && options.contender.is_empty() && !options.quick;
         let out = out(options, whole && options.also.is_empty());
@@ -120,9 +125,10 @@ fn count(options: &Options) -> Result<(), String> {
     if contender::find("valgrind").is_none() {
         return Err("valgrind is missing (apt-get install valgrind)".into());
     }
-    let contenders = contenders(options)?;
+    let (contenders, _) = contenders(options)?;
     let scenarios = if options.scenario.is_empty() { &instructions::COUNTED[..] } else { &options.scenario };
-    let scenarios = scenarios.iter().filter(|&&scenario| scenario != Scenario::Idle5000);
+    let scenarios =
+        scenarios.iter().filter(|&&scenario| !matches!(scenario, Scenario::Idle5000 | Scenario::Workers2));
     let mut own = Budget::new();
     with_bench(options, &contenders, &Generator::Own, 0, |bench| {
         for &scenario in scenarios.clone() {
@@ -164,8 +170,8 @@ fn count(options: &Options) -> Result<(), String> {
     Err(over.join("\n"))
 }
 
-/// Builds lb, and collects who takes part.
-fn contenders(options: &Options) -> Result<Vec<Contender>, String> {
+/// Builds lb, and collects who takes part; and names the peers that do not, as they are not installed.
+fn contenders(options: &Options) -> Result<(Vec<Contender>, Vec<String>), String> {
     let program = build()?;
     let mut all = vec![Contender::lb("lb", &program)?];
     for also in &options.also {
@@ -183,7 +189,7 @@ fn contenders(options: &Options) -> Result<Vec<Contender>, String> {
         } else if !missing.is_empty() {
             println!("left out, as not installed: {}", missing.join(", "));
         }
-        return Ok(all);
+        return Ok((all, missing));
     }
     if let Some(unknown) = options.contender.iter().find(|name| all.iter().all(|it| it.name != **name)) {
         return Err(format!("--contender {unknown}: not known or not installed; {}", missing.join(", ")));
@@ -192,7 +198,7 @@ fn contenders(options: &Options) -> Result<Vec<Contender>, String> {
         options.contender.contains(&it.name)
             || options.also.iter().any(|also| also.starts_with(&format!("{}=", it.name)))
     });
-    Ok(all)
+    Ok((all, Vec::new()))
 }
 
 /// Chooses the CPUs, starts the backend, and lets `work` use them.
@@ -233,7 +239,7 @@ fn with_bench<T>(
 }
 
 /// What the figures depend on.
-fn facts(bench: &Bench<'_>) -> Vec<(String, String)> {
+fn facts(bench: &Bench<'_>, missing: &[String]) -> Vec<(String, String)> {
     let first = |program: &str, arguments: &[&str]| {
         contender::output(Path::new(program), arguments).unwrap_or_else(|| "unknown".into())
     };
@@ -249,6 +255,14 @@ fn facts(bench: &Bench<'_>) -> Vec<(String, String)> {
         ("load", bench.generator.version()),
         ("rounds", format!("{} of {} s", bench.rounds, bench.time.as_secs())),
         ("CPUs", format!("contenders on {}, load and backend on {}", bench.proxy_cpu, bench.load_cpu)),
+        (
+            "left out",
+            if missing.is_empty() {
+                "nobody".into()
+            } else {
+                format!("not installed: {}", missing.join(", "))
+            },
+        ),
     ];
     pairs.map(|(name, value)| (name.to_owned(), value)).to_vec()
 }

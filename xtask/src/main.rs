@@ -1,7 +1,9 @@
 //! The workspace's own commands: `cargo xtask test` and friends.
 
 mod bench;
+mod containers;
 mod course;
+mod images;
 mod sim_net;
 mod test;
 
@@ -27,6 +29,11 @@ enum Command {
     Bench(bench::Options),
     /// Run the server on a simulated network, one run a seed, with faults drawn from it
     SimNet(sim_net::Options),
+    /// Build the container images of lb and of the mock backend
+    Images(images::Options),
+    /// Wait for the end of standard input and remove what a run of the tests has left in the container engine
+    #[command(hide = true)]
+    Guard { run: String },
     /// Check formatting, clippy and documentation, all warnings denied
     Lint,
 }
@@ -37,6 +44,8 @@ fn main() -> ExitCode {
         Command::Course(options) => return course::run(options),
         Command::Bench(options) => bench::run(&options),
         Command::SimNet(options) => sim_net::run(&options),
+        Command::Images(options) => images::run(&options),
+        Command::Guard { run } => containers::guard(&run),
         Command::Lint => test::lint(),
     };
     if report { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -1,21 +1,22 @@
 //! `cargo xtask test`: all tiers, one after the other, and at the end what ran and what did not.
 
-use std::{
-    env,
-    process::{Command, Stdio},
-    time::Instant,
-};
+use std::{env, process::Command, time::Instant};
 
 use clap::Args;
 
+use crate::containers;
+
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Fail when the container tier cannot run
+    /// Fail when no tier with containers can run
     #[arg(long)]
     require_containers: bool,
     /// Stop after the first tier that fails
     #[arg(long)]
     fail_fast: bool,
+    /// Run this tier only (may be given several times)
+    #[arg(long, value_name = "NAME")]
+    tier: Vec<String>,
 }
 
 /// A part of the suite.
@@ -59,88 +60,97 @@ const TIERS: [Tier; 6] = [
     },
 ];
 
-enum Outcome {
+/// Why a tier is left out with `--fail-fast`.
+const EARLIER: &str = "an earlier tier failed";
+
+/// What came of a tier.
+pub(crate) enum Outcome {
     Passed,
     Failed,
     NotRun(String),
 }
 
+/// A tier's line in the list at the end.
+pub(crate) struct Ran {
+    name: &'static str,
+    about: &'static str,
+    pub(crate) outcome: Outcome,
+    seconds: f64,
+}
+
+impl Ran {
+    /// Runs it, by a function that gives whether it passed.
+    pub(crate) fn after(name: &'static str, about: &'static str, run: impl FnOnce() -> bool) -> Self {
+        println!("\n=== {name}: {about} ===");
+        let start = Instant::now();
+        let outcome = if run() { Outcome::Passed } else { Outcome::Failed };
+        Self { name, about, outcome, seconds: start.elapsed().as_secs_f64() }
+    }
+
+    /// It is left out, for this reason.
+    pub(crate) fn not(name: &'static str, about: &'static str, why: &str) -> Self {
+        Self { name, about, outcome: Outcome::NotRun(why.to_owned()), seconds: 0.0 }
+    }
+}
+
 /// Runs all tiers; gives whether all that had to pass did.
 pub(crate) fn run(options: &Options) -> bool {
-    let mut results: Vec<(&str, &str, Outcome, f64)> = Vec::new();
-    let mut failed = false;
-    for tier in &TIERS {
-        if failed && options.fail_fast {
-            let why = "an earlier tier failed".to_owned();
-            results.push((tier.name, tier.about, Outcome::NotRun(why), 0.0));
-            continue;
-        }
-        println!("\n=== {}: {} ===", tier.name, tier.about);
-        let start = Instant::now();
-        let passed = cargo(tier.args);
-        failed |= !passed;
-        let outcome = if passed { Outcome::Passed } else { Outcome::Failed };
-        results.push((tier.name, tier.about, outcome, start.elapsed().as_secs_f64()));
+    let names: Vec<_> = TIERS.iter().map(|tier| tier.name).chain(containers::TIERS).collect();
+    if let Some(other) = options.tier.iter().find(|name| !names.contains(&name.as_str())) {
+        eprintln!("there is no tier {other:?}; there are {}", names.join(", "));
+        return false;
     }
-    let containers = containers();
-    if options.require_containers {
-        failed |= !matches!(containers, Outcome::Passed);
+    let wanted = |name: &str| options.tier.is_empty() || options.tier.iter().any(|other| other == name);
+    let failed = |results: &[Ran]| results.iter().any(|ran| matches!(ran.outcome, Outcome::Failed));
+    let mut results: Vec<Ran> = Vec::new();
+    for &Tier { name, about, args } in TIERS.iter().filter(|tier| wanted(tier.name)) {
+        results.push(if options.fail_fast && failed(&results) {
+            Ran::not(name, about, EARLIER)
+        } else {
+            Ran::after(name, about, || cargo(args))
+        });
     }
-    results.push(("containers", "the chapters against backends in containers", containers, 0.0));
+    let containers = if options.fail_fast && failed(&results) {
+        containers::not_run(wanted, EARLIER)
+    } else {
+        containers::run(wanted)
+    };
+    let none_ran = containers.iter().all(|ran| matches!(ran.outcome, Outcome::NotRun(_)));
+    let lacking = options.require_containers && none_ran && !containers.is_empty();
+    results.extend(containers);
 
     println!("\n=== what ran ===");
-    for (name, about, outcome, seconds) in &results {
+    for Ran { name, about, outcome, seconds } in &results {
         match outcome {
             Outcome::Passed => println!("passed   {name:<11} {seconds:6.1} s  {about}"),
             Outcome::Failed => println!("FAILED   {name:<11} {seconds:6.1} s  {about}"),
             Outcome::NotRun(why) => println!("not run  {name:<11}           {about}: {why}"),
         }
     }
-    !failed
-}
-
-/// The container tier is not part of the workspace so far.
-fn containers() -> Outcome {
-    let engine = Command::new("docker")
-        .args(["version", "--format", "{{.Server.Version}}"])
-        .stderr(Stdio::null())
-        .output()
-        .ok()
-        .filter(|output| output.status.success())
-        .map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
-    Outcome::NotRun(match engine {
-        Some(version) => format!("no such tests yet (an engine answers: {version})"),
-        None => "no such tests yet, and no container engine answers".to_owned(),
-    })
+    if lacking {
+        println!("containers are required (--require-containers), and no tier with containers ran");
+    }
+    !failed(&results) && !lacking
 }
 
 /// Formatting, lints and documentation.
 pub(crate) fn lint() -> bool {
-    let deny = [("RUSTDOCFLAGS", "-D warnings")];
     cargo(&["fmt", "--all", "--check"])
-        && cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])
-        && cargo(&[
-            "clippy",
-            "--package",
-            "lb-tests",
-            "--features",
-            "sim",
-            "--test",
-            "sim_net",
-            "--",
-            "-D",
-            "warnings",
-        ])
-        && cargo_with(&["doc", "--workspace", "--no-deps", "--document-private-items"], &deny)
+        && cargo(&["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"])
+        && cargo_with(&["doc", "--workspace", "--no-deps", "--document-private-items"], |command| {
+            command.env("RUSTDOCFLAGS", "-D warnings")
+        })
 }
 
+/// Runs cargo; gives whether it succeeded.
 pub(crate) fn cargo(args: &[&str]) -> bool {
-    cargo_with(args, &[])
+    cargo_with(args, |command| command)
 }
 
-pub(crate) fn cargo_with(args: &[&str], variables: &[(&str, &str)]) -> bool {
-    let program = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    match Command::new(program).args(args).envs(variables.iter().copied()).status() {
+/// ... as `prepare` leaves it.
+pub(crate) fn cargo_with(args: &[&str], prepare: impl FnOnce(&mut Command) -> &mut Command) -> bool {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    match prepare(command.args(args)).status() {
         Ok(status) => status.success(),
         Err(error) => {
             eprintln!("cannot run cargo: {error}");

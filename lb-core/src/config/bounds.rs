@@ -11,6 +11,11 @@ pub(super) type Range<T> = RangeInclusive<T>;
 pub(super) const WORKERS: Range<u32> = 1..=limits::WORKERS_MAX;
 pub(super) const WEIGHT: Range<u32> = 0..=limits::WEIGHT_MAX;
 pub(super) const PERCENT: Range<u32> = 0..=100;
+pub(super) const PRIORITY: Range<u32> = 0..=limits::PRIORITY_MAX;
+/// Of a percentage that may be more than the whole, but not nothing.
+pub(super) const FACTOR: Range<u32> = 1..=10_000;
+pub(super) const OVERPROVISIONING: Range<u32> = 100..=10_000;
+pub(super) const PERCENT_NOT_NONE: Range<u32> = 1..=100;
 pub(super) const TRIES: Range<u32> = 1..=limits::TRIES_MAX;
 pub(super) const COUNT: Range<u32> = 1..=limits::COUNT_MAX;
 pub(super) const HEADER_FIELDS: Range<u32> = 1..=limits::HEADER_FIELDS_MAX;
@@ -30,6 +35,8 @@ const LONGEST: Duration = Duration::from_secs(limits::DURATION_SECONDS_MAX);
 pub(super) const TIMEOUT: Range<Duration> = Duration::from_millis(1)..=LONGEST;
 /// Of what may be switched off by zero.
 pub(super) const DELAY: Range<Duration> = Duration::ZERO..=LONGEST;
+/// Of how long a session lives: cookies count whole seconds.
+pub(super) const SESSION: Range<Duration> = Duration::from_secs(1)..=LONGEST;
 /// Of what is done over and over again.
 pub(super) const INTERVAL: Range<Duration> = Duration::from_millis(10)..=LONGEST;
 

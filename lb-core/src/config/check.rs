@@ -44,6 +44,16 @@ fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || is_mark(byte))
 }
 
+/// The name of a cookie that the balancer sets (RFC 6265 4.1.1). The prefixes that browsers tie to attributes would need those.
+pub(super) fn session_cookie_name(text: &str) -> Checked {
+    let is_bound =
+        ["__secure-", "__host-"].iter().any(|prefix| text.to_ascii_lowercase().starts_with(prefix));
+    if is_token(text) && text.len() <= NAME_BYTES_MAX && !is_bound {
+        return Ok(());
+    }
+    Err(Wrong::expected("the name of a cookie: letters, digits, - and _, without __Secure- and __Host-"))
+}
+
 /// A method; they are case-sensitive.
 pub(super) fn method(text: &str) -> Checked {
     let upper = text.to_ascii_uppercase();

@@ -13,6 +13,7 @@ mod parse;
 mod problem;
 mod read;
 mod report;
+mod resilience;
 mod source;
 mod suggest;
 mod syntax;
@@ -34,6 +35,9 @@ use ipnet::IpNet;
 
 pub use algorithm::{Algorithm, HashKey, Maglev, P2c, PeakEwma, RingHash};
 pub use problem::{Position, Problem, Problems};
+pub use resilience::{
+    Concurrency, FundedBy, KeySource, Queue, Robust, Secret, SlowStart, Sticky, SuccessRate,
+};
 
 /// A configuration that was found free of problems, in its normal form. Only [`Config::load`] and
 /// [`Config::validate`] give one.
@@ -210,8 +214,22 @@ pub struct Pool {
     pub outlier: Outlier,
     /// `[pool.NAME.retry]`; on by default.
     pub retry: Retry,
-    /// How long a backend that came up takes to reach its full weight; default 0: off.
-    pub slow_start: Duration,
+    /// `slow_start`: how a backend that came up reaches its full weight; off by default.
+    pub slow_start: SlowStart,
+    /// Requests that each backend may have in flight, unless it says otherwise; default 0: any number.
+    pub max_in_flight: u32,
+    /// `queue`
+    pub queue: Queue,
+    /// A hundred times the factor by which the share of healthy backends in a tier of priority may be too
+    /// small before the next tier gets some of the traffic; default 140.
+    pub overprovisioning_percent: u32,
+    /// When a smaller share of a tier is healthy, and no other tier makes up for it, all of its backends
+    /// take traffic, whatever their health; default 0: never.
+    pub panic_percent: u32,
+    /// `[pool.NAME.concurrency]`; none without the section.
+    pub concurrency: Option<Concurrency>,
+    /// `[pool.NAME.sticky]`; none without the section.
+    pub sticky: Option<Sticky>,
     /// How often backends written by name are resolved again; default 10 s.
     pub resolve_interval: Duration,
 }
@@ -251,13 +269,19 @@ impl Default for Pool {
             health_check: None,
             outlier: Outlier::default(),
             retry: Retry::default(),
-            slow_start: Duration::ZERO,
+            slow_start: SlowStart::default(),
+            max_in_flight: 0,
+            queue: Queue::default(),
+            overprovisioning_percent: 140,
+            panic_percent: 0,
+            concurrency: None,
+            sticky: None,
             resolve_interval: Duration::from_secs(10),
         }
     }
 }
 
-/// One entry of `backends`: a string, or a table `{ address, name, weight, state }`.
+/// One entry of `backends`: a string, or a table `{ address, name, weight, priority, max_in_flight, state }`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backend {
     /// `address`: `IP:port` or `host:port`.
@@ -266,6 +290,11 @@ pub struct Backend {
     pub name: String,
     /// Default 1; 0 takes no new traffic.
     pub weight: u32,
+    /// Its tier: 0, the default, is preferred; larger ones stand in when too few of the smaller are
+    /// healthy.
+    pub priority: u32,
+    /// Requests that it may have in flight; default that of the pool; 0: any number.
+    pub max_in_flight: Option<u32>,
     /// Default `ready`.
     pub state: AdminState,
 }
@@ -274,7 +303,14 @@ impl Backend {
     /// A backend with all defaults but its address and name.
     #[must_use]
     pub fn at(address: BackendAddress, name: impl Into<String>) -> Self {
-        Self { address, name: name.into(), weight: 1, state: AdminState::Ready }
+        Self {
+            address,
+            name: name.into(),
+            weight: 1,
+            priority: 0,
+            max_in_flight: None,
+            state: AdminState::Ready,
+        }
     }
 }
 
@@ -415,7 +451,7 @@ pub enum InitialHealth {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outlier {
     /// Consecutive failures (connect failures, resets, timeouts and 5xx) that eject; default 5; 0
-    /// switches ejection off.
+    /// switches this rule off.
     pub consecutive_failures: u32,
     /// Length of a first ejection; each further one is longer by this; default 10 s.
     pub base_ejection: Duration,
@@ -423,6 +459,30 @@ pub struct Outlier {
     pub max_ejection: Duration,
     /// Most of the pool's backends, in percent, that may be out at once; default 50.
     pub max_ejected_percent: u32,
+    /// How often success rates are compared; default 10 s.
+    pub interval: Duration,
+    /// Requests that a backend must have had in the interval for its success rate to count; default 100.
+    pub min_requests: u32,
+    /// Backends with so many requests that it takes to compare them; default 5.
+    pub min_backends: u32,
+    /// `[pool.NAME.outlier.success_rate]`; none without the section.
+    pub success_rate: Option<SuccessRate>,
+    /// `[pool.NAME.outlier.robust]`; none without the section.
+    pub robust: Option<Robust>,
+}
+
+impl Outlier {
+    /// Whether anything is ever ejected.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.consecutive_failures > 0 || self.compares()
+    }
+
+    /// Whether success rates are compared.
+    #[must_use]
+    pub fn compares(&self) -> bool {
+        self.success_rate.is_some() || self.robust.is_some()
+    }
 }
 
 impl Default for Outlier {
@@ -432,6 +492,11 @@ impl Default for Outlier {
             base_ejection: Duration::from_secs(10),
             max_ejection: Duration::from_secs(300),
             max_ejected_percent: 50,
+            interval: Duration::from_secs(10),
+            min_requests: 100,
+            min_backends: 5,
+            success_rate: None,
+            robust: None,
         }
     }
 }
@@ -441,7 +506,9 @@ impl Default for Outlier {
 pub struct Retry {
     /// Tries for each request, the first included; default 3; 1 switches retries off.
     pub tries: u32,
-    /// Retries allowed for each hundred requests; default 20.
+    /// Who pays for retries; default `requests`.
+    pub funded_by: FundedBy,
+    /// Retries allowed for each hundred requests (or successes); default 20.
     pub budget_percent: u32,
     /// Retries a second that are allowed whatever the traffic; default 3.
     pub budget_floor: u32,
@@ -451,7 +518,13 @@ pub struct Retry {
 
 impl Default for Retry {
     fn default() -> Self {
-        Self { tries: 3, budget_percent: 20, budget_floor: 3, on_status: Vec::new() }
+        Self {
+            tries: 3,
+            funded_by: FundedBy::Requests,
+            budget_percent: 20,
+            budget_floor: 3,
+            on_status: Vec::new(),
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! in `validate`, which also serves configurations that were built in code.
 
 mod pool;
+mod resilience;
 mod route;
 
 use alloc::{collections::BTreeMap, format, string::ToString, vec::Vec};

@@ -82,6 +82,27 @@ fn the_example_is_valid_and_says_what_its_comments_say() {
     assert_eq!(config.routes[0].rate_limit.map(|limit| limit.burst), Some(2000));
 }
 
+/// What the operators' page shows is valid as it stands.
+#[test]
+fn the_examples_of_the_page_on_resilience_are_valid() {
+    let page = include_str!("../../../docs/resilience.md");
+    let examples: Vec<&str> =
+        page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert_eq!(examples.len(), 8);
+    for example in examples {
+        let file = completed("", example);
+        Config::load(&file).map_err(|problems| format!("\n{}\n{file}", problems.in_file("page"))).unwrap();
+    }
+    let defaults = Config::load(&completed(
+        "",
+        "[pool.mango]\nbackends = [\"10.0.0.1:80\"]\nconcurrency = {}\nsticky = {}\n",
+    ))
+    .unwrap();
+    let mango = &defaults.pools["mango"];
+    assert_eq!(mango.concurrency, Some(Concurrency::default()));
+    assert_eq!(mango.sticky, Some(Sticky::default()));
+}
+
 fn owned((name, value): (&str, &str)) -> (String, String) {
     (name.into(), value.into())
 }

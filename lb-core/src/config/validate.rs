@@ -3,10 +3,11 @@
 //! What a file can get wrong only as a file (types, unknown keys) is `parse`'s to say.
 
 mod pool;
+mod resilience;
 mod route;
 
-use alloc::{collections::BTreeMap, format};
-use core::{fmt::Display, time::Duration};
+use alloc::{collections::BTreeMap, format, vec::Vec};
+use core::{fmt::Display, net::IpAddr, time::Duration};
 
 use super::{
     Config, Listener, Problems, Valid,
@@ -59,19 +60,48 @@ fn listeners(report: &Report, path: &Path, listeners: &[Listener]) {
         report
             .add(Finding::absent(path.clone(), r#"at least one section [[listener]] with bind = "IP:port""#));
     }
-    let mut first = BTreeMap::new();
-    for (index, listener) in listeners.iter().enumerate() {
+    let mut by_port: BTreeMap<u16, Vec<(IpAddr, Path)>> = BTreeMap::new();
+    for (index, listener) in listeners.iter().enumerate().take(LISTENERS_MAX) {
         let path = path.index(index);
-        let bind = path.name("bind");
+        let (address, bind) = (listener.bind, path.name("bind"));
+        let earlier = by_port.entry(address.port()).or_default();
+        let taken = earlier.iter().find(|(ip, _)| overlap(*ip, address.ip()));
         // Port 0 is a free port, another one each time.
-        if listener.bind.port() != 0
-            && let Some(first) = first.insert(listener.bind, bind.clone())
-        {
-            let again = format!("{} again", quoted(&format!("{}", listener.bind)));
-            report.add(Finding::new(bind, again, "an address and port of its own").first_in(first));
+        if let Some((ip, first)) = taken.filter(|_| address.port() != 0) {
+            let text = quoted(&format!("{address}"));
+            let (found, expected) = match *ip == address.ip() {
+                true => (format!("{text} again"), "an address and port of its own"),
+                false => (
+                    format!("{text}, whose connections another listener takes as well"),
+                    "an address and port of its own; 0.0.0.0 stands for all of IPv4, [::] for all addresses",
+                ),
+            };
+            report.add(Finding::new(bind.clone(), found, expected).first_in(first.clone()));
         }
+        earlier.push((address.ip(), bind));
         self::listener(report, &path, listener);
     }
+}
+
+impl Listener {
+    /// Whether there are connections that could go to both of these listeners.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.bind.port() == other.bind.port()
+            && self.bind.port() != 0
+            && overlap(self.bind.ip(), other.bind.ip())
+    }
+}
+
+/// Whether connections to one and the same address could go to listeners on both of these. The unspecified
+/// address of IPv6 takes IPv4 as well, as Linux has it unless it is told otherwise.
+fn overlap(a: IpAddr, b: IpAddr) -> bool {
+    let takes = |all: IpAddr, one: IpAddr| match all {
+        IpAddr::V4(all) => all.is_unspecified() && one.is_ipv4(),
+        IpAddr::V6(all) => all.is_unspecified(),
+    };
+    let (a, b) = (a.to_canonical(), b.to_canonical());
+    a == b || takes(a, b) || takes(b, a)
 }
 
 fn listener(report: &Report, path: &Path, listener: &Listener) {

@@ -1,3 +1,5 @@
+mod waiting;
+
 use alloc::{format, vec::Vec};
 
 use proptest::prelude::*;
@@ -5,18 +7,15 @@ use rstest::rstest;
 
 use super::*;
 use crate::{
-    config::{self, AdminState, Backend, BackendAddress, Outlier, Retry},
+    config::{self, Backend, BackendAddress, Outlier, Retry},
     prng::Prng,
 };
 
 type Handle = Rc<RefCell<Pool>>;
 
 fn config(backends: u16) -> config::Pool {
-    let backends = (1..=backends).map(|port| Backend {
-        address: BackendAddress::Ip(SocketAddr::from(([127, 0, 0, 1], port))),
-        name: format!("b{port}"),
-        weight: 1,
-        state: AdminState::Ready,
+    let backends = (1..=backends).map(|port| {
+        Backend::at(BackendAddress::Ip(SocketAddr::from(([127, 0, 0, 1], port))), format!("b{port}"))
     });
     config::Pool { backends: backends.collect(), ..config::Pool::default() }
 }
@@ -51,7 +50,7 @@ fn response(status: u16) -> Event {
 fn port(exchange: &mut Exchange<Handle>) -> u16 {
     match exchange.next(at(0)) {
         Next::Try(attempt) => attempt.addr.port(),
-        Next::Reply(reason) => panic!("{reason}"),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -122,7 +121,7 @@ fn what_is_retried(
 #[case(POST, Sent::Head, false)]
 #[case(GET, Sent::Body, false)]
 fn a_stale_connection_is_healed_once(#[case] facts: Facts, #[case] sent: Sent, #[case] heals: bool) {
-    let one_try = Retry { tries: 1, budget_percent: 0, budget_floor: 0, on_status: Vec::new() };
+    let one_try = Retry { tries: 1, budget_percent: 0, budget_floor: 0, ..Retry::default() };
     let one_failure = Outlier { consecutive_failures: 1, max_ejected_percent: 100, ..Outlier::default() };
     let pool = handle(&config::Pool { retry: one_try, outlier: one_failure, ..config(2) });
     let stale = Event::Failed(Failure { kind: FailureKind::Closed, sent, reused: true });
@@ -316,7 +315,7 @@ enum Op {
     On { which: usize, event: Event },
     Finish { which: usize, end: End },
     Drop { which: usize },
-    Reload { backends: u16, tries: u32 },
+    Reload { backends: u16, tries: u32, max_in_flight: u32 },
     Wait { millis: u64 },
 }
 
@@ -348,14 +347,17 @@ fn any_op() -> impl Strategy<Value = Op> {
         5 => (which, any_event()).prop_map(|(which, event)| Op::On { which, event }),
         1 => (which, end).prop_map(|(which, end)| Op::Finish { which, end }),
         1 => which.prop_map(|which| Op::Drop { which }),
-        1 => (0u16..5, 1u32..4).prop_map(|(backends, tries)| Op::Reload { backends, tries }),
+        1 => (0u16..5, 1u32..4, 0u32..4).prop_map(
+            |(backends, tries, max_in_flight)| Op::Reload { backends, tries, max_in_flight }
+        ),
         1 => (0u64..9000).prop_map(|millis| Op::Wait { millis }),
     ]
 }
 
-fn reloaded(backends: u16, tries: u32) -> config::Pool {
+fn reloaded(backends: u16, tries: u32, max_in_flight: u32) -> config::Pool {
     let retry = Retry { tries, on_status: [503].into(), ..Retry::default() };
-    config::Pool { retry, ..config(backends) }
+    let queue = config::Queue { length: 3, timeout: Duration::from_secs(5) };
+    config::Pool { retry, max_in_flight, queue, ..config(backends) }
 }
 
 /// What the model knows of an exchange: its facts, the methods' right to be sent again, how often it
@@ -375,7 +377,7 @@ proptest! {
     /// nothing is; nothing is sent again that may not be; nothing is tried past its deadline.
     #[test]
     fn any_order_of_events_balances(ops in prop::collection::vec(any_op(), 0..150)) {
-        let pool = handle(&reloaded(3, 3));
+        let pool = handle(&reloaded(3, 3, 2));
         let (mut lives, mut now) = (Vec::<Life>::new(), at(0));
         for op in ops {
             let count = lives.len().max(1);
@@ -397,6 +399,10 @@ proptest! {
                                 life.tries.push(attempt);
                             }
                             life.asked = true;
+                        }
+                        Next::Wait(waiting) => {
+                            prop_assert!(!life.over && now < waiting.until);
+                            prop_assert!(waiting.until <= life.facts.deadline);
                         }
                         Next::Reply(_) => life.over |= !life.forwards,
                     }
@@ -420,17 +426,20 @@ proptest! {
                 }
                 Op::Drop { which } if !lives.is_empty() => drop(lives.swap_remove(which % count)),
                 Op::Finish { .. } | Op::Drop { .. } => {}
-                Op::Reload { backends, tries } => {
-                    pool.borrow_mut().reconfigure(&reloaded(backends, tries), now);
+                Op::Reload { backends, tries, max_in_flight } => {
+                    pool.borrow_mut().reconfigure(&reloaded(backends, tries, max_in_flight), now);
                 }
                 Op::Wait { millis } => now = now + Duration::from_millis(millis),
             }
             let pending = lives.iter().filter(|life| !life.over && !life.forwards).count();
             prop_assert_eq!(held(&pool).1 as usize, pending);
+            prop_assert!(pool.borrow().waiting() <= pending);
             prop_assert!(held(&pool).0 <= lives.iter().filter(|life| !life.over).count() as u64);
         }
         drop(lives);
         prop_assert_eq!(held(&pool), (0, 0));
+        prop_assert_eq!(pool.borrow().waiting(), 0);
+        prop_assert_eq!(pool.borrow_mut().poll_woken(), None);
         let loads: u32 = pool.borrow().endpoints().map(|status| status.in_flight).sum();
         prop_assert_eq!(loads, 0);
     }

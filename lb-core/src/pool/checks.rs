@@ -78,6 +78,7 @@ impl Pool {
             }
         }
         self.stale = true;
+        self.serve_queue(now);
     }
 
     /// Sees to it that those endpoints wait for a check that should, and no others.

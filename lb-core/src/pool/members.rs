@@ -9,11 +9,11 @@ use core::net::SocketAddr;
 
 use super::{Change, EndpointId, Member, Pool, slab::identity};
 use crate::{
+    concurrency::AdaptiveLimit,
     config::{self, AdminState, BackendAddress},
     health::{ActiveHealth, Health},
     limits::{ADDRESSES_PER_BACKEND_MAX, ENDPOINTS_PER_POOL_MAX},
     outlier::Standing,
-    select::Picker,
     time::Instant,
 };
 
@@ -53,6 +53,14 @@ fn written(address: &BackendAddress) -> Written<'_> {
     }
 }
 
+/// Requests that a backend may have in flight, its own word before the pool's.
+fn max_in_flight(pool: &config::Pool, backend: &config::Backend) -> u32 {
+    match backend.max_in_flight.unwrap_or(pool.max_in_flight) {
+        0 => u32::MAX,
+        max => max,
+    }
+}
+
 impl Pool {
     pub(super) fn begin(&mut self, now: Instant) {
         self.sources = self.config.backends.iter().map(Source::new).collect();
@@ -72,7 +80,7 @@ impl Pool {
         });
         self.sources = sources.collect();
         if !config.picks_like(&old) {
-            self.picker = Picker::new(config);
+            self.tiers.restart(config);
         }
         if old.health_check != config.health_check {
             self.forget_schedule();
@@ -80,9 +88,15 @@ impl Pool {
         if config.health_check.is_none() {
             self.believe_all(now);
         }
-        if config.outlier.consecutive_failures == 0 {
+        if !config.outlier.is_on() {
             self.end_all_ejections(now);
         }
+        if old.outlier.compares() != config.outlier.compares()
+            || old.outlier.interval != config.outlier.interval
+        {
+            self.next_sweep = now + config.outlier.interval;
+        }
+        self.adapt(now);
         self.sync(false, now);
     }
 
@@ -130,6 +144,17 @@ impl Pool {
         found
     }
 
+    /// Follows the configuration's adaptive limit: one that stays goes on from what it found.
+    pub(super) fn adapt(&mut self, now: Instant) {
+        match (&self.config.concurrency, &mut self.adaptive) {
+            (Some(config), Some(limit)) => limit.reconfigure(config),
+            (Some(config), None) => {
+                self.adaptive = Some(AdaptiveLimit::new(config, self.check_prng.fork(1), now));
+            }
+            (None, _) => self.adaptive = None,
+        }
+    }
+
     /// Makes the endpoints those of the sources. At the start of a pool nothing is told, and nobody
     /// starts slowly.
     fn sync(&mut self, start: bool, now: Instant) {
@@ -147,8 +172,22 @@ impl Pool {
                 self.retire(slot);
             }
         }
+        self.seat();
+        self.index_sessions();
         self.schedule_checks(now);
         self.refresh(now);
+    }
+
+    /// Has a tier for each priority, and tells the endpoints theirs.
+    fn seat(&mut self) {
+        let priorities: BTreeSet<u32> = self.members().map(|member| member.priority).collect();
+        let priorities: Vec<u32> = priorities.into_iter().collect();
+        self.tiers.set_priorities(&priorities, &self.config);
+        for &slot in &self.order {
+            if let Some(member) = self.slab.at_mut(slot) {
+                member.tier = self.tiers.index(member.priority);
+            }
+        }
     }
 
     /// Who is to belong to the pool: the index of a source, an address, and the endpoint that is there
@@ -174,6 +213,8 @@ impl Pool {
             member.identity = identity(&member.name, &member.written, member.addr);
         }
         member.weight = source.backend.weight;
+        member.priority = source.backend.priority;
+        member.max_in_flight = max_in_flight(&self.config, &source.backend);
         if member.state != source.state {
             member.state = source.state;
             self.transitions.push(member.transition(Change::State(source.state)));
@@ -196,6 +237,9 @@ impl Pool {
             name: source.backend.name.as_str().into(),
             identity: identity(&source.backend.name, &source.backend.address, addr),
             weight: source.backend.weight,
+            priority: source.backend.priority,
+            tier: 0,
+            max_in_flight: max_in_flight(&self.config, &source.backend),
             state: source.state,
             health: ActiveHealth::new(initial),
             standing: Standing::default(),

@@ -36,6 +36,11 @@ pub(super) struct Member {
     /// What hashing algorithms know it by: see [`identity`].
     pub(super) identity: u64,
     pub(super) weight: u32,
+    pub(super) priority: u32,
+    /// The place of its priority's tier.
+    pub(super) tier: usize,
+    /// Requests that it may have in flight.
+    pub(super) max_in_flight: u32,
     pub(super) state: AdminState,
     pub(super) health: ActiveHealth,
     pub(super) standing: Standing,

@@ -1,6 +1,8 @@
 //! Single stories here, any order of events in `model`.
 
 mod model;
+mod policies;
+mod queueing;
 
 use alloc::{format, string::ToString, vec, vec::Vec};
 use core::net::SocketAddr;
@@ -20,17 +22,12 @@ fn addr(port: u16) -> SocketAddr {
 }
 
 fn backend(port: u16) -> Backend {
-    Backend {
-        address: BackendAddress::Ip(addr(port)),
-        name: format!("b{port}"),
-        weight: 1,
-        state: AdminState::Ready,
-    }
+    Backend::at(BackendAddress::Ip(addr(port)), format!("b{port}"))
 }
 
 fn named(host: &str) -> Backend {
     let address = BackendAddress::Name { host: host.into(), port: 80 };
-    Backend { address, name: host.into(), weight: 1, state: AdminState::Ready }
+    Backend::at(address, host)
 }
 
 fn config(ports: impl IntoIterator<Item = u16>) -> config::Pool {
@@ -329,7 +326,8 @@ fn only_coming_up_ends_an_ejection_early() {
 
 #[test]
 fn a_newcomer_starts_slowly() {
-    let slow = |ports| config::Pool { slow_start: Duration::from_secs(60), ..config(ports) };
+    let slow_start = config::SlowStart { window: Duration::from_secs(60), ..config::SlowStart::default() };
+    let slow = |ports| config::Pool { slow_start, ..config(ports) };
     let mut pool = pool(&slow(1..2));
     assert_eq!(pool.next_wake(), None, "a new pool does not");
     pool.reconfigure(&slow(1..3), at(100));

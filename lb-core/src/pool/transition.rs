@@ -8,6 +8,7 @@ use crate::{
     config::AdminState,
     health::CheckFailure,
     limits::TRANSITIONS_MAX,
+    outlier::Rule,
     time::{Duration, Instant},
 };
 
@@ -31,14 +32,14 @@ pub enum Change {
     Up,
     /// Active checks found it unhealthy; the last failure.
     Down(CheckFailure),
-    /// Too many consecutive failures of real traffic.
+    /// It fails real traffic.
     Ejected {
         /// For how long.
         length: Duration,
         /// When it returns.
         until: Instant,
-        /// The last failure.
-        why: Outcome,
+        /// What was found.
+        why: Cause,
     },
     /// An ejection ended.
     Returned,
@@ -48,6 +49,26 @@ pub enum Change {
     Removed,
     /// What an operator wants of it changed.
     State(AdminState),
+}
+
+/// Why an endpoint was ejected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// Too many consecutive failures; the last one.
+    Failures(Outcome),
+    /// A success rate out of line with those of the others.
+    Rate(Rule),
+}
+
+/// A phrase for logs: `reset`, `success rate below the median`.
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failures(outcome) => outcome.fmt(f),
+            Self::Rate(Rule::SuccessRate) => f.write_str("success rate below the mean"),
+            Self::Rate(Rule::Robust) => f.write_str("success rate below the median"),
+        }
+    }
 }
 
 /// A phrase for logs: `down: status 503`.

@@ -1,42 +1,36 @@
 //! One client connection: hyper between a scanned socket and the proxy, and everything about the
 //! connection that hyper leaves open: slow heads, idle and half-closed clients, refusals, draining.
 
+mod ending;
 mod io;
+mod park;
 
 use std::{
     cell::{Cell, OnceCell, RefCell},
     future::poll_fn,
-    io::{ErrorKind, Result},
+    io::Result,
     net::SocketAddr,
-    pin::{Pin, pin},
+    pin::Pin,
     rc::Rc,
     sync::Arc,
     task::{Context, Poll, Waker, ready},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use http::Version;
-use hyper::{server::conn::http1, service::service_fn};
-use lb_core::{reason::Reason, time::Instant};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use lb_core::{config::ListenerLimits, reason::Reason, time::Instant};
+use tokio::io::AsyncWrite;
 
-use self::io::FrontIo;
+use self::park::{Stage, Unparked, awake};
 use crate::{
     access_log::Record,
     framing::{Position, ScanLimits, Scanner},
     net::Stream,
-    proxy,
-    reply::{self, Manner},
     server::ListenerState,
     timer::Timer,
     worker::Worker,
 };
 
-/// How long an ended connection is read from so that the client sees the last answer instead of a
-/// reset.
-const LINGER: Duration = Duration::from_secs(2);
-/// How much is read and thrown away meanwhile.
-const LINGER_BYTES_MAX: usize = 4 << 20;
 /// The first look, after the probe, for whether a half-closed client is gone.
 const GONE_CHECK_FIRST: Duration = Duration::from_millis(10);
 /// How often it is looked whether a client is gone, which reading tells only while hyper reads.
@@ -84,6 +78,8 @@ pub(crate) struct Front {
     /// When the present wait (for a head, or for its rest) began.
     since: Cell<Instant>,
     wait: Cell<Wait>,
+    /// Since when there has been a hyper for this connection; none while it is parked.
+    awake_since: Cell<Option<Instant>>,
     gone_check: Cell<Option<(Instant, Duration)>>,
     waker: RefCell<Option<Waker>>,
     timer: Timer,
@@ -116,65 +112,29 @@ pub(crate) async fn serve(
     stream: Stream,
     peer: SocketAddr,
 ) {
-    let limits = &listener.config.limits;
-    let scan_limits = ScanLimits {
-        head_bytes: usize::try_from(limits.request_head).unwrap_or(usize::MAX),
-        fields: limits.headers as usize,
-        uri_bytes: usize::try_from(limits.uri).unwrap_or(usize::MAX),
-    };
-    let front = Rc::new(Front {
-        request_timer: worker.wheel.timer(),
-        peer_text: OnceCell::new(),
-        stream: RefCell::new(stream),
-        scanner: RefCell::new(Scanner::new(scan_limits)),
-        refusal: Cell::new(None),
-        refusal_is_due: Cell::new(false),
-        begun: Cell::new(0),
-        in_flight: Cell::new(false),
-        version: Cell::new(Version::HTTP_11),
-        last: Cell::new(false),
-        answered: Cell::new(false),
-        flushed: Cell::new(true),
-        injected: RefCell::new(Vec::new()),
-        blocked_since: Cell::new(None),
-        eof: Cell::new(false),
-        left: Cell::new(false),
-        closing: Cell::new(false),
-        abort: Cell::new(false),
-        draining: Cell::new(false),
-        since: Cell::new(worker.clock.now()),
-        wait: Cell::new(Wait::Begin),
-        gone_check: Cell::new(None),
-        waker: RefCell::new(None),
-        timer: worker.wheel.timer(),
-        worker,
-        listener,
-        peer,
-    });
+    let front = Rc::new(Front::new(worker, listener, stream, peer));
     let registered = front.worker.register(&front);
-    let mut builder = http1::Builder::new();
-    // Not `pipeline_flush`: it holds answers back, without bound, while the client's next request is at
-    // hand or the client does not read, and drops them when the connection ends. One buffer for head and
-    // body it may be.
-    builder.writev(false).header_read_timeout(None);
-    if limits_differ_from_hypers(&front) {
-        // One more than the scanner lets through, so that the scanner is who refuses.
-        builder.max_headers(front.listener.config.limits.headers as usize + 1);
-        builder.max_buf_size((scan_limits.head_bytes + 1024).max(400 << 10));
-    }
-    let service_front = Rc::clone(&front);
-    let service = service_fn(move |request| proxy::handle(Rc::clone(&service_front), request));
-    {
-        let mut connection = pin!(builder.serve_connection(FrontIo(Rc::clone(&front)), service));
-        let mut drain_begun = false;
-        let served = poll_fn(|cx| {
-            front.worker.tick();
-            front.hear(cx);
-            front.check_time(cx);
-            if front.left.get() {
-                // hyper may neither read nor write now, so that it would not notice.
-                return Poll::Ready(Ok(()));
-            }
+    let mut stage = Stage::Parked(front.worker.handle().park());
+    let mut drain_begun = false;
+    let served = poll_fn(|cx| {
+        front.worker.tick();
+        front.hear(cx);
+        front.check_time(cx);
+        if front.left.get() {
+            // hyper may neither read nor write now, so that it would not notice.
+            return Poll::Ready(Ok(()));
+        }
+        loop {
+            let connection = match &mut stage {
+                Stage::Awake(connection) => connection,
+                Stage::Parked(_) => {
+                    if ready!(front.poll_unpark(cx)) == Unparked::Ends {
+                        return Poll::Ready(Ok(()));
+                    }
+                    stage = Stage::Awake(awake(&front));
+                    continue;
+                }
+            };
             let mut polled = connection.as_mut().poll(cx);
             if polled.is_pending() && front.draining.get() && !drain_begun && !front.is_unseen() {
                 // Only after a poll, so that a request that has arrived is still seen and served.
@@ -183,23 +143,67 @@ pub(crate) async fn serve(
                 polled = connection.as_mut().poll(cx);
             }
             front.arm();
-            polled
-        })
-        .await;
-        if let Err(error) = served {
-            front.hyper_failed(&error);
+            if polled.is_pending() && front.may_park() {
+                front.awake_since.set(None);
+                stage = Stage::Parked(front.worker.handle().park());
+                continue;
+            }
+            return polled;
         }
+    })
+    .await;
+    drop(stage);
+    if let Err(error) = served {
+        front.hyper_failed(&error);
     }
     front.end().await;
     drop(registered);
 }
 
-fn limits_differ_from_hypers(front: &Front) -> bool {
-    let limits = &front.listener.config.limits;
-    limits.headers >= 100 || limits.request_head > 300 << 10
+fn head_bytes_max(limits: &ListenerLimits) -> usize {
+    usize::try_from(limits.request_head).unwrap_or(usize::MAX)
 }
 
 impl Front {
+    fn new(worker: Rc<Worker>, listener: Arc<ListenerState>, stream: Stream, peer: SocketAddr) -> Self {
+        let limits = &listener.config.limits;
+        let scan_limits = ScanLimits {
+            head_bytes: head_bytes_max(limits),
+            fields: limits.headers as usize,
+            uri_bytes: usize::try_from(limits.uri).unwrap_or(usize::MAX),
+        };
+        Self {
+            request_timer: worker.wheel.timer(),
+            peer_text: OnceCell::new(),
+            stream: RefCell::new(stream),
+            scanner: RefCell::new(Scanner::new(scan_limits)),
+            refusal: Cell::new(None),
+            refusal_is_due: Cell::new(false),
+            begun: Cell::new(0),
+            in_flight: Cell::new(false),
+            version: Cell::new(Version::HTTP_11),
+            last: Cell::new(false),
+            answered: Cell::new(false),
+            flushed: Cell::new(true),
+            injected: RefCell::new(Vec::new()),
+            blocked_since: Cell::new(None),
+            eof: Cell::new(false),
+            left: Cell::new(false),
+            closing: Cell::new(false),
+            abort: Cell::new(false),
+            draining: Cell::new(false),
+            since: Cell::new(worker.clock.now()),
+            wait: Cell::new(Wait::Begin),
+            awake_since: Cell::new(None),
+            gone_check: Cell::new(None),
+            waker: RefCell::new(None),
+            timer: worker.wheel.timer(),
+            worker,
+            listener,
+            peer,
+        }
+    }
+
     // What the socket's two directions tell.
 
     fn position(&self) -> Position {
@@ -375,15 +379,22 @@ impl Front {
         }
     }
 
+    /// By when the first byte of a request has to come.
+    fn begin_by(&self) -> Instant {
+        let timeouts = &self.listener.config.timeouts;
+        let wait = match self.scanner.borrow().heads() {
+            0 => timeouts.request_head.max(timeouts.keep_alive),
+            _ => timeouts.keep_alive,
+        };
+        self.since.get() + wait
+    }
+
     fn due(&self, wait: Wait, timeouts: &lb_core::config::ListenerTimeouts) -> Option<Instant> {
         if let Some(since) = self.blocked_since.get() {
             return Some(since + timeouts.body_idle);
         }
         match wait {
-            Wait::Begin if self.scanner.borrow().heads() == 0 => {
-                Some(self.since.get() + timeouts.request_head.max(timeouts.keep_alive))
-            }
-            Wait::Begin => Some(self.since.get() + timeouts.keep_alive),
+            Wait::Begin => Some(self.park_at().map_or_else(|| self.begin_by(), |at| at.min(self.begin_by()))),
             Wait::Head => Some(self.since.get() + timeouts.request_head),
             Wait::Flight => {
                 let (due, _) = self.gone_check.get().unwrap_or_else(|| {
@@ -444,6 +455,7 @@ impl Front {
             return;
         }
         match self.wait.get() {
+            Wait::Begin if now < self.begin_by() => {} // it is time to park
             Wait::Begin => self.closing.set(true),
             Wait::Head => self.refuse(Reason::RequestHeadTimeout, "the head did not arrive in time"),
             Wait::Flight => {
@@ -469,91 +481,6 @@ impl Front {
                 detail: "refused by the HTTP library",
                 body_of: None,
             });
-        }
-    }
-
-    /// Writes a refusal if there is one, and ends the connection so that the client can read it.
-    async fn end(&self) {
-        if self.abort.get() {
-            self.reset_when_dropped();
-            return;
-        }
-        if let Some(refusal) = self.refusal.get()
-            && self.refusal_is_due.get()
-            && !self.left.get()
-        {
-            let answer = reply::raw_reply(
-                refusal.reason,
-                &Manner {
-                    reason_header: self.listener.config.reason_header,
-                    close: true,
-                    ..Manner::default()
-                },
-                SystemTime::now(),
-            );
-            self.log_refusal(refusal);
-            if self.write_all(&answer).await.is_err() {
-                return;
-            }
-        }
-        if let Some(until) = self.linger_until()
-            && self.shutdown().await.is_ok()
-        {
-            self.timer.set(until);
-            let mut discarded = 0;
-            poll_fn(|cx| {
-                if self.timer.poll_fired(cx).is_ready() {
-                    return Poll::Ready(());
-                }
-                self.poll_discard(cx, &mut discarded)
-            })
-            .await;
-        }
-    }
-
-    /// A close with unread bytes resets the connection, and a reset may overtake the last answer: until
-    /// when the client is waited for, so that it does not.
-    fn linger_until(&self) -> Option<Instant> {
-        let now = self.worker.clock.now();
-        let between = self.refusal.get().is_none() && self.position() == Position::Between;
-        if self.eof.get() || self.left.get() || (between && self.last.get()) {
-            return None;
-        }
-        // One that has waited for its next request has long had its last answer.
-        let is_idle = between && !self.in_flight.get() && self.wait.get() == Wait::Begin;
-        let since = if is_idle { self.since.get() } else { now };
-        let answered = self.scanner.borrow().heads() > 0 || !between;
-        Some(since + LINGER).filter(|until| answered && *until > now)
-    }
-
-    async fn write_all(&self, mut bytes: &[u8]) -> Result<()> {
-        self.timer.set(self.worker.clock.now() + LINGER);
-        poll_fn(|cx| {
-            while !bytes.is_empty() {
-                if self.timer.poll_fired(cx).is_ready() {
-                    return Poll::Ready(Err(ErrorKind::TimedOut.into()));
-                }
-                let written = ready!(Pin::new(&mut *self.stream.borrow_mut()).poll_write(cx, bytes))?;
-                bytes = &bytes[written..];
-            }
-            Poll::Ready(Ok(()))
-        })
-        .await
-    }
-
-    async fn shutdown(&self) -> Result<()> {
-        poll_fn(|cx| Pin::new(&mut *self.stream.borrow_mut()).poll_shutdown(cx)).await
-    }
-
-    fn poll_discard(&self, cx: &mut Context<'_>, discarded: &mut usize) -> Poll<()> {
-        let mut scratch = [0; 4096];
-        loop {
-            let mut buffer = ReadBuf::new(&mut scratch);
-            let read = ready!(Pin::new(&mut *self.stream.borrow_mut()).poll_read(cx, &mut buffer));
-            *discarded += buffer.filled().len();
-            if read.is_err() || buffer.filled().is_empty() || *discarded > LINGER_BYTES_MAX {
-                return Poll::Ready(());
-            }
         }
     }
 

@@ -48,10 +48,14 @@ pub(crate) enum Accepted {
 }
 
 /// Binds an address for this many acceptors.
-pub(super) fn listen(at: SocketAddr, acceptors: usize) -> io::Result<(Vec<Socket>, SocketAddr)> {
+pub(super) fn listen(
+    at: SocketAddr,
+    acceptors: usize,
+    beside_own: bool,
+) -> io::Result<(Vec<Socket>, SocketAddr)> {
     // The first one takes the address only where nobody else has it, another process of ours included.
     // The others share it then.
-    let first = listen_once(at, false)?;
+    let first = listen_once(at, beside_own)?;
     SockRef::from(&first).set_reuse_port(true)?;
     let address = first.local_addr()?;
     let others = (1..acceptors).map(|_| listen_once(address, true));

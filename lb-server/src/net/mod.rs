@@ -36,9 +36,15 @@ impl Net {
     }
 
     /// Binds `at` for this many acceptors; gives the address with the port that was taken for port 0.
-    pub(crate) fn listen(&self, at: SocketAddr, acceptors: usize) -> io::Result<(Vec<Socket>, SocketAddr)> {
+    /// `beside_own`: the address may overlap that of another listener of this process.
+    pub(crate) fn listen(
+        &self,
+        at: SocketAddr,
+        acceptors: usize,
+        beside_own: bool,
+    ) -> io::Result<(Vec<Socket>, SocketAddr)> {
         match self {
-            Self::System => listener::listen(at, acceptors),
+            Self::System => listener::listen(at, acceptors, beside_own),
             #[cfg(feature = "sim")]
             Self::Sim(host) => {
                 let first = host.listen(at)?;

@@ -27,6 +27,8 @@ pub(crate) struct IdleConnections {
 struct Idle {
     connection: Connection,
     until: Instant,
+    /// A sweep has seen it here.
+    swept: bool,
 }
 
 impl IdleConnections {
@@ -38,7 +40,7 @@ impl IdleConnections {
     pub(crate) fn take(&self, addr: SocketAddr, asked: bool, now: Instant) -> Option<Connection> {
         let mut by_address = self.by_address.borrow_mut();
         let idle = by_address.get_mut(&addr)?;
-        while let Some(Idle { mut connection, until }) = idle.pop() {
+        while let Some(Idle { mut connection, until, .. }) = idle.pop() {
             let is_over =
                 until <= now || if asked { connection.is_closed() } else { connection.seems_closed() };
             if !is_over {
@@ -55,31 +57,42 @@ impl IdleConnections {
         if most == 0 {
             return;
         }
-        if connection.buffer.capacity() > KEPT_BUFFER_BYTES_MAX {
-            connection.buffer = BytesMut::new();
-        }
-        if connection.out.capacity() > KEPT_BUFFER_BYTES_MAX {
-            connection.out = Vec::new();
-        }
+        connection.trim(KEPT_BUFFER_BYTES_MAX);
         let mut by_address = self.by_address.borrow_mut();
         let idle = by_address.entry(connection.addr).or_default();
         if idle.len() >= most as usize {
             idle.remove(0);
         }
-        idle.push(Idle { connection, until });
+        idle.push(Idle { connection, until, swept: false });
     }
 
-    /// Drops what was unused for too long or was closed by its backend.
+    /// Drops what was unused for too long or was closed by its backend, and gives back the buffers of what
+    /// was unused since the last sweep.
     pub(crate) fn sweep(&self, now: Instant) {
         self.by_address.borrow_mut().retain(|_, idle| {
             idle.retain(|idle| idle.until > now && !idle.connection.seems_closed());
             idle.shrink_to(idle.len() * 2);
+            for idle in &mut *idle {
+                if std::mem::replace(&mut idle.swept, true) {
+                    idle.connection.trim(0);
+                }
+            }
             !idle.is_empty()
         });
     }
 }
 
 impl Connection {
+    /// Gives back buffers that are larger than this.
+    fn trim(&mut self, bytes: usize) {
+        if self.buffer.capacity() > bytes {
+            self.buffer = BytesMut::new();
+        }
+        if self.out.capacity() > bytes {
+            self.out = Vec::new();
+        }
+    }
+
     /// Whether something has come on an unused connection: its end, or bytes that nobody asked for.
     /// Costs nothing while nothing has.
     fn seems_closed(&self) -> bool {

@@ -339,25 +339,6 @@ impl Builder {
     }
 }
 
-/// Runs one backend until this future is dropped: what `lb backend` does. `ready` gets its address when
-/// it listens; `on_request` every request.
-///
-/// # Errors
-/// When the address cannot be had.
-pub async fn serve(
-    name: &str,
-    endpoint: Option<&str>,
-    listen: SocketAddr,
-    ready: impl FnOnce(SocketAddr),
-    on_request: impl Fn(&Recorded) + Send + Sync + 'static,
-) -> io::Result<std::convert::Infallible> {
-    let builder = Backend::app(name).listen(listen).on_request(on_request);
-    let builder = if let Some(endpoint) = endpoint { builder.endpoint(endpoint) } else { builder };
-    let backend = builder.start().await?;
-    ready(backend.addr());
-    std::future::pending().await
-}
-
 /// What all connections of a backend share.
 struct Shared {
     name: String,

@@ -94,6 +94,10 @@ impl Here {
         Self { backend, gate: Mutex::default() }
     }
 
+    pub(super) fn backend(&self) -> &Backend {
+        &self.backend
+    }
+
     fn gate(&self) -> Gate {
         self.gate.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -36,6 +36,7 @@ mod actor;
 mod balancer;
 mod case;
 mod cast;
+pub mod control;
 mod convert;
 mod launch;
 mod peer;

@@ -1,11 +1,11 @@
 //! A balancer of the simulation: a pool of lb-core with its checks and timers, as the server drives it.
 
-use std::{cell::RefCell, net::SocketAddr, rc::Rc, sync::Arc};
+use std::{cell::RefCell, collections::BTreeMap, net::SocketAddr, rc::Rc, sync::Arc};
 
 use lb_core::{
     config::{self, AdminState, BackendAddress},
     health::{self, CheckFailure},
-    pool::{Change, EndpointId, Pool},
+    pool::{Change, EndpointId, Pool, WaiterId},
     prng::Prng,
     time::{Instant, nanos},
 };
@@ -20,6 +20,8 @@ const LOOKS_PER_CHECK: u64 = 20;
 
 pub(super) struct Balancer {
     pub(super) pool: Rc<RefCell<Pool>>,
+    /// The requests in its queue, with their attempts.
+    pub(super) waiters: BTreeMap<WaiterId, (u32, u64)>,
     /// When the next wake-up is scheduled.
     wake: u64,
 }
@@ -41,6 +43,8 @@ pub(super) struct Wishes {
     pub(super) checks: Vec<Check>,
     /// When to be woken, if that is not scheduled yet.
     pub(super) wake: Option<u64>,
+    /// The requests of its queue that have news, with their attempts.
+    pub(super) turns: Vec<(WaiterId, u32, u64)>,
     /// What it noticed.
     pub(super) changes: Vec<(u32, Change)>,
 }
@@ -59,7 +63,7 @@ impl Balancer {
             ..model.pool.clone()
         };
         let pool = Pool::new("simulated".into(), &config, prng, Instant::ZERO);
-        Self { pool: Rc::new(RefCell::new(pool)), wake: u64::MAX }
+        Self { pool: Rc::new(RefCell::new(pool)), waiters: BTreeMap::new(), wake: u64::MAX }
     }
 
     /// Does what time asks for, and says what is to be done. Called after each call to the pool.
@@ -67,7 +71,7 @@ impl Balancer {
     pub(super) fn tend(&mut self, index: u32, now: u64, wishes: &mut Wishes) {
         let mut pool = self.pool.borrow_mut();
         let due = pool.next_wake().map_or(u64::MAX, Instant::as_nanos);
-        if due >= self.wake && !pool.has_transitions() {
+        if due >= self.wake && !pool.has_transitions() && !pool.has_woken() {
             return;
         }
         let at = Instant::from_nanos(now);
@@ -82,6 +86,10 @@ impl Balancer {
                     by: now.saturating_add(by),
                 });
             }
+        }
+        while let Some(id) = pool.poll_woken() {
+            let turn = self.waiters.get(&id).map(|&(request, attempt)| (id, request, attempt));
+            wishes.turns.extend(turn);
         }
         while let Some(transition) = pool.poll_transition() {
             wishes.changes.push((backend_at(transition.addr), transition.change));
@@ -131,12 +139,8 @@ impl Balancer {
 
 /// Backends get addresses of their own, which say their places in the model.
 fn configured(index: u32, backend: &Backend) -> config::Backend {
-    config::Backend {
-        address: BackendAddress::Ip(SocketAddr::from((index.to_be_bytes().map(|byte| byte), 80))),
-        name: backend.name.to_string(),
-        weight: backend.weight,
-        state: AdminState::Ready,
-    }
+    let address = BackendAddress::Ip(SocketAddr::from((index.to_be_bytes().map(|byte| byte), 80)));
+    config::Backend { weight: backend.weight, ..config::Backend::at(address, backend.name.to_string()) }
 }
 
 /// The place of the backend with this address.

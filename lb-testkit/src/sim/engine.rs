@@ -15,8 +15,10 @@ use std::{
 };
 
 use lb_core::{
-    exchange::{Attempt, End, Event, Exchange, Facts, Failure as TryFailure, FailureKind, Next, Sent, Step},
-    pool::Pool,
+    exchange::{
+        Attempt, End, Event, Exchange, Facts, Failure as TryFailure, FailureKind, Next, Sent, Step, Waiting,
+    },
+    pool::{Pool, WaiterId},
     prng::Prng,
     time::{Instant, nanos},
 };
@@ -71,6 +73,8 @@ enum What {
     Answer { job: JobId },
     /// A failure reaches the balancer.
     Fail { job: JobId, kind: FailureKind },
+    /// A request in a balancer's queue has its turn, or its time is up.
+    Turn { request: u32, waiter: WaiterId, attempt: u64 },
     /// The exchange's deadline.
     Deadline { request: u32, attempt: u64 },
     /// The head of a response is overdue.
@@ -96,6 +100,8 @@ struct Request {
     exchange: Option<Exchange<Rc<RefCell<Pool>>>>,
     /// Unique in the run, as are the next two: they tell what belongs to it from what is over.
     id: u64,
+    /// Its place in the queue of its balancer, while it has one.
+    waiting: Option<WaiterId>,
     /// Of the attempt that is on.
     attempt: u64,
     /// Of the try that is on.
@@ -265,6 +271,14 @@ impl<'a> Run<'a> {
                     self.head_timeout(request);
                 }
             }
+            What::Turn { request, waiter, attempt } => {
+                let waits = |request: &Request| (request.waiting, request.attempt) == (Some(waiter), attempt);
+                if self.requests.get(request as usize).is_some_and(waits) {
+                    let balancer = self.requests[request as usize].balancer;
+                    self.advance(request);
+                    self.tend(balancer);
+                }
+            }
             What::HeadLate { request, try_ } => {
                 if self.requests.get(request as usize).is_some_and(|request| request.try_ == try_) {
                     self.head_timeout(request);
@@ -338,6 +352,7 @@ impl<'a> Run<'a> {
         let request = self.requests.insert(Request {
             exchange: None,
             id,
+            waiting: None,
             attempt: 0,
             try_: 0,
             job: None,
@@ -405,6 +420,7 @@ impl<'a> Run<'a> {
     fn drop_exchange(&mut self, index: u32) {
         let now = Instant::from_nanos(self.queue.now());
         self.orphan(index);
+        self.unqueue(index);
         let request = &mut self.requests[index as usize];
         if let Some(exchange) = request.exchange.take() {
             exchange.finish(End::ClientLeft, now);
@@ -453,10 +469,27 @@ impl<'a> Run<'a> {
     /// Does what the exchange says.
     fn advance(&mut self, index: u32) {
         let now = Instant::from_nanos(self.queue.now());
+        self.unqueue(index);
         let Some(exchange) = &mut self.requests[index as usize].exchange else { return };
         match exchange.next(now) {
             Next::Try(attempt) => self.launch(index, attempt),
+            Next::Wait(waiting) => self.enqueue(index, waiting),
             Next::Reply(reason) => self.end_attempt(index, Failure::Balancer(reason)),
+        }
+    }
+
+    fn enqueue(&mut self, index: u32, waiting: Waiting) {
+        let request = &mut self.requests[index as usize];
+        request.waiting = Some(waiting.id);
+        let attempt = request.attempt;
+        self.balancers[request.balancer as usize].waiters.insert(waiting.id, (index, attempt));
+        self.queue.at(waiting.until.as_nanos(), What::Turn { request: index, waiter: waiting.id, attempt });
+    }
+
+    fn unqueue(&mut self, index: u32) {
+        let request = &mut self.requests[index as usize];
+        if let Some(id) = request.waiting.take() {
+            self.balancers[request.balancer as usize].waiters.remove(&id);
         }
     }
 
@@ -563,6 +596,9 @@ impl<'a> Run<'a> {
             let latency = nanos(self.model.backends[check.backend as usize].latency);
             let index = self.checks.insert(check) as u32;
             self.queue.at(now + 2 * latency, What::Check { index });
+        }
+        for (waiter, request, attempt) in self.wishes.turns.drain(..) {
+            self.queue.at(now, What::Turn { request, waiter, attempt });
         }
         for (backend, change) in self.wishes.changes.drain(..) {
             self.measure.notice(now, balancer, backend, change, &self.strikes);

@@ -371,7 +371,11 @@ fn random_model(prng: &mut Prng) -> Model {
     pool.timeouts.connect = Duration::from_millis(50);
     pool.timeouts.response_head = Duration::from_millis(20 + prng.below(2000));
     pool.retry.on_status = if flip(prng) { vec![500] } else { Vec::new() };
-    pool.slow_start = millis(prng, 300);
+    pool.slow_start.window = millis(prng, 300);
+    if flip(prng) {
+        pool.max_in_flight = 1 + prng.below(4) as u32;
+        pool.queue = config::Queue { length: prng.below(50) as u32, timeout: millis(prng, 500) };
+    }
     pool.health_check = flip(prng).then(|| config::HealthCheck {
         interval: Duration::from_millis(50),
         timeout: Duration::from_millis(20),

@@ -109,5 +109,5 @@ async fn the_example_is_good() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../lb.toml");
     let (code, output, errors) = lb(&["check", "-c", path]).await;
     assert_eq!(code, 0, "{errors}");
-    assert!(output.contains("valid (1 listener, 2 pools, 5 routes)"), "{output}");
+    assert!(output.contains("valid (1 listener, 6 pools, 5 routes)"), "{output}");
 }

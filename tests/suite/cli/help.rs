@@ -5,11 +5,12 @@ use rstest::rstest;
 use crate::support::lb;
 
 #[rstest]
-#[case::all(&["--help"], &["Usage: lb", "run", "check", "demo", "backend", "-c, --config", "Exit codes", "LB_LOG"])]
+#[case::all(&["--help"], &["Usage: lb", "run", "check", "probe", "demo", "backend", "-c, --config", "Exit codes", "LB_LOG"])]
 #[case::short(&["-h"], &["Usage: lb", "check"])]
 #[case::help(&["help"], &["Usage: lb", "check"])]
 #[case::run(&["run", "--help"], &["Usage: lb run", "--config", "HUP", "USR1", "TERM"])]
 #[case::check(&["check", "--help"], &["Usage: lb check", "--config"])]
+#[case::probe(&["probe", "--help"], &["Usage: lb probe", "[URL]", "--timeout", "Exit codes"])]
 #[case::demo(&["demo", "--help"], &["Usage: lb demo", "--listen"])]
 #[case::backend(&["backend", "--help"], &["Usage: lb backend", "--name", "--endpoint", "--listen", "APP"])]
 #[case::version(&["--version"], &[concat!("lb ", env!("CARGO_PKG_VERSION"))])]
@@ -27,6 +28,7 @@ async fn says_what_there_is(#[case] arguments: &[&str], #[case] wanted: &[&str])
 #[case::unknown_command(&["rnu"], "rnu")]
 #[case::unknown_option(&["run", "--confog", "x"], "--config")]
 #[case::no_value(&["run", "--config"], "--config")]
+#[case::no_time(&["probe", "--timeout", "0"], "--timeout")]
 #[case::not_an_address(&["demo", "--listen", "nowhere"], "--listen")]
 #[tokio::test]
 async fn wrong_usage_is_2(#[case] arguments: &[&str], #[case] hint: &str) {

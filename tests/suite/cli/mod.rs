@@ -4,4 +4,5 @@ mod backend;
 mod check;
 mod demo;
 mod help;
+mod probe;
 mod run;

@@ -9,6 +9,7 @@ mod framing;
 mod leaving;
 mod limits;
 mod messages;
+mod parking;
 mod pipelining;
 mod rate_limit;
 mod timeouts;

@@ -9,7 +9,7 @@ use crate::support::{Lb, Setup, Tested, backend, valid};
 /// Waits until so many connections are open.
 async fn opened(lb: &Lb, count: usize) -> Vec<usize> {
     loop {
-        let connections = lb.server().connections();
+        let connections: Vec<usize> = lb.server().workers().iter().map(|it| it.connections).collect();
         if connections.iter().sum::<usize>() == count {
             return connections;
         }

@@ -130,6 +130,26 @@ async fn listeners_come_and_go() -> Tested {
     Ok(())
 }
 
+/// The new address includes the old one, or is a part of it: neither is without a listener for a moment.
+#[tokio::test]
+async fn a_listener_moves_between_overlapping_addresses() -> Tested {
+    let a = backend("a").await;
+    let port = Port::free()?;
+    let number = port.addr().port();
+    let setup = |ip: &str| {
+        Setup::over(&[&a]).top("workers = 2").listener(&format!("bind = \"{ip}:{number}\"")).toml()
+    };
+    let lb = crate::support::Lb::start(&setup("127.0.0.1"));
+    for ip in ["0.0.0.0", "127.0.0.1", "[::]", "127.0.0.1"] {
+        let mut kept = RawClient::connect(port.addr()).await?;
+        lb.reload(&setup(ip)).await.expect("a good configuration");
+        assert_eq!(kept.get("/", "mango").await?.status(), 200);
+        assert_eq!(RawClient::connect(port.addr()).await?.get("/", "mango").await?.status(), 200);
+        assert!(is_refused(([127, 0, 0, 2], number).into()).await == (ip == "127.0.0.1"), "{ip}");
+    }
+    Ok(())
+}
+
 /// All or nothing: not even the listeners that could be bound stay.
 #[tokio::test]
 async fn a_listener_that_cannot_be_bound_changes_nothing() -> Tested {

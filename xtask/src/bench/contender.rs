@@ -105,7 +105,9 @@ impl Contender {
 /// Where and how to start a contender.
 #[derive(Clone, Debug)]
 pub(super) struct Stage<'a> {
-    pub(super) cpu: usize,
+    /// Where it may run.
+    pub(super) cpus: Vec<usize>,
+    pub(super) workers: usize,
     pub(super) backends: [SocketAddr; 2],
     /// A directory for its files; emptied first.
     pub(super) dir: PathBuf,
@@ -132,16 +134,16 @@ impl Running {
         let dir = stage.dir.canonicalize().map_err(|error| fail("its directory", error))?;
         let address = free_address().map_err(|error| fail("a free port", error))?;
         let config = dir.join("config");
-        let text = fill(contender.template(stage.setup), &dir, address, &stage.backends);
+        let text = fill(contender.template(stage.setup), &dir, address, stage);
         fs::write(&config, text).map_err(|error| fail("its configuration", error))?;
         let log = |name: &str| File::create(dir.join(name)).map_err(|error| fail("its log", error));
 
         let child = Command::new("setpriv")
-            .args(["--pdeathsig", "TERM", "taskset", "--cpu-list", &stage.cpu.to_string()])
+            .args(["--pdeathsig", "TERM", "taskset", "--cpu-list", &list(&stage.cpus)])
             .args(stage.under)
             .arg(&contender.program)
             .args(contender.arguments(&config))
-            .env("GOMAXPROCS", "1")
+            .env("GOMAXPROCS", stage.workers.to_string())
             .env("LB_LOG", "warn")
             .stdin(Stdio::null())
             .stdout(log("stdout")?)
@@ -169,6 +171,10 @@ impl Running {
                 Err(_) => thread::sleep(Duration::from_millis(20)),
             }
         }
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     pub(super) fn usage(&self) -> Usage {
@@ -220,7 +226,7 @@ fn probe(address: SocketAddr, setup: Setup) -> io::Result<()> {
 }
 
 /// Fills in a template: `{{name}}`, and lines between `{{#routes}}` and `{{/routes}}` once for each route.
-fn fill(template: &str, dir: &Path, address: SocketAddr, backends: &[SocketAddr; 2]) -> String {
+fn fill(template: &str, dir: &Path, address: SocketAddr, stage: &Stage<'_>) -> String {
     let mut text = String::new();
     let mut rest = template;
     while let Some((before, after)) = rest.split_once("{{#routes}}\n") {
@@ -234,8 +240,14 @@ fn fill(template: &str, dir: &Path, address: SocketAddr, backends: &[SocketAddr;
     text.push_str(rest);
     text.replace("{{dir}}", &dir.display().to_string())
         .replace("{{port}}", &address.port().to_string())
-        .replace("{{backend1}}", &backends[0].to_string())
-        .replace("{{backend2}}", &backends[1].to_string())
+        .replace("{{workers}}", &stage.workers.to_string())
+        .replace("{{backend1}}", &stage.backends[0].to_string())
+        .replace("{{backend2}}", &stage.backends[1].to_string())
+}
+
+/// CPUs as taskset takes them.
+fn list(cpus: &[usize]) -> String {
+    cpus.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
 fn free_address() -> io::Result<SocketAddr> {
@@ -285,7 +297,9 @@ mod tests {
             for setup in [Setup::Plain, Setup::Everything] {
                 let contender =
                     Contender { name: String::new(), kind, program: PathBuf::new(), version: String::new() };
-                let text = fill(contender.template(setup), Path::new("/d"), address, &backends);
+                let stage =
+                    Stage { cpus: vec![0], workers: 2, backends, dir: PathBuf::new(), setup, under: &[] };
+                let text = fill(contender.template(setup), Path::new("/d"), address, &stage);
                 assert!(!text.contains("{{") && text.contains("127.0.0.1:82"), "{text}");
                 assert_eq!(text.contains("app9"), setup == Setup::Everything, "{text}");
             }

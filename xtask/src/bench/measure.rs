@@ -106,7 +106,8 @@ impl Series {
 impl Bench<'_> {
     pub(super) fn stage(&self, contender: &Contender, scenario: Scenario) -> Stage<'static> {
         Stage {
-            cpu: self.proxy_cpu,
+            cpus: vec![self.proxy_cpu],
+            workers: 1,
             backends: self.backend.addresses,
             dir: self.dir.join(&contender.name),
             setup: scenario.setup(),
@@ -142,7 +143,7 @@ impl Bench<'_> {
         Ok(Results { scenario, series, direct })
     }
 
-    fn round(&self, scenario: Scenario, proxy: &Running) -> Result<Sample, String> {
+    pub(super) fn round(&self, scenario: Scenario, proxy: &Running) -> Result<Sample, String> {
         let before = proxy.usage();
         let (served, accepted) = (self.backend.served(), self.backend.accepted());
         let mut sample = self.load(scenario, proxy.address, self.time)?;
@@ -156,7 +157,7 @@ impl Bench<'_> {
         Ok(sample)
     }
 
-    fn load(&self, scenario: Scenario, to: SocketAddr, time: Duration) -> Result<Sample, String> {
+    pub(super) fn load(&self, scenario: Scenario, to: SocketAddr, time: Duration) -> Result<Sample, String> {
         let seen = self.generator.run(&scenario.load(), to, time, self.load_cpu, self.dir)?;
         Ok(Sample {
             completed: seen.completed,

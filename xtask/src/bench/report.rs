@@ -6,6 +6,7 @@ use super::{
     idle::Idle,
     measure::{Results, Sample, Series, Spread},
     scenario::Scenario,
+    workers::{SPREADS, Workers},
 };
 
 /// Everything that a run found out, and what it ran on.
@@ -14,6 +15,7 @@ pub(super) struct Report<'a> {
     pub(super) facts: &'a [(String, String)],
     pub(super) results: &'a [Results],
     pub(super) idle: &'a [Idle],
+    pub(super) workers: &'a [Workers],
 }
 
 /// Whom lb is compared with, by the names of contenders.
@@ -41,6 +43,9 @@ impl Report<'_> {
         }
         if !self.idle.is_empty() {
             out.push_str(&idle(self.idle));
+        }
+        if !self.workers.is_empty() {
+            out.push_str(&workers(self.workers));
         }
         out
     }
@@ -193,6 +198,36 @@ pub(super) fn idle(idle: &[Idle]) -> String {
     out
 }
 
+/// Two workers beside one, one line a contender.
+pub(super) fn workers(workers: &[Workers]) -> String {
+    let mut out = heading(Scenario::Workers2);
+    out.push_str(
+        "Here contenders may run on all CPUs, as the load generator and the backend do, so that requests/s \
+         tell nothing. The last columns are the connections of each worker when so many are opened one \
+         after the other.\n\n",
+    );
+    let columns = ["contender", "CPU us/request, one worker", "two workers", "two / one", "errors"];
+    let spreads = SPREADS.map(|count| format!("of {count}"));
+    out.push_str(&header(&columns.into_iter().chain(spreads.iter().map(String::as_str)).collect::<Vec<_>>()));
+    for it in workers {
+        let _ = write!(
+            out,
+            "| {} | {} | {} | {} | {} |",
+            it.one.name,
+            spread(it.one.spread(Sample::cpu_us), 2),
+            spread(it.two.spread(Sample::cpu_us), 2),
+            spread(it.two.ratio(&it.one, Sample::cpu_us), 2),
+            it.one.errors() + it.two.errors(),
+        );
+        for counts in &it.spreads {
+            let counts: Vec<String> = counts.iter().map(ToString::to_string).collect();
+            let _ = write!(out, " {} |", counts.join(" + "));
+        }
+        out.push('\n');
+    }
+    out
+}
+
 fn heading(scenario: Scenario) -> String {
     format!("\n## {}: {}\n\n", scenario.name(), scenario.about())
 }
@@ -246,7 +281,12 @@ mod tests {
             errors: 0,
         };
         let facts = [("date".to_owned(), "today".to_owned())];
-        let report = Report { facts: &facts, results: &[results], idle: &[idle] };
+        let workers = Workers {
+            one: series("lb"),
+            two: series("lb"),
+            spreads: vec![vec![1, 1], vec![4, 4], vec![33, 31]],
+        };
+        let report = Report { facts: &facts, results: &[results], idle: &[idle], workers: &[workers] };
         let text = report.markdown(Some("cpu.svg"));
         let mut columns = 0;
         for line in text.lines() {
@@ -256,7 +296,13 @@ mod tests {
             }
             columns = cells;
         }
-        for part in ["80 % of the requests", "50.0 % of the requests", "lb 0 us", "| 1.00 (1.00..1.00) |"] {
+        for part in [
+            "80 % of the requests",
+            "50.0 % of the requests",
+            "lb 0 us",
+            "| 1.00 (1.00..1.00) |",
+            "| 33 + 31 |",
+        ] {
             assert!(text.contains(part), "{part} in {text}");
         }
     }

@@ -27,6 +27,8 @@ pub(super) enum Scenario {
     Idle5000,
     /// 128 B, 64 connections, with JSON access log, ten routes with header edits, rate limit
     Everything,
+    /// 128 B, 64 connections, two workers beside one
+    Workers2,
 }
 
 impl Scenario {
@@ -46,7 +48,7 @@ impl Scenario {
 
     pub(super) fn connections(self) -> usize {
         match self {
-            Self::Small64 | Self::Body16k | Self::Close | Self::Everything => 64,
+            Self::Small64 | Self::Body16k | Self::Close | Self::Everything | Self::Workers2 => 64,
             Self::Small256 => 256,
             Self::Body1m | Self::Upload1m => 16,
             Self::Single => 1,

@@ -1,6 +1,10 @@
 //! What the benchmark asks of Linux: pinning, limits, and what a process used.
 
-use std::{collections::HashMap, fs, io, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    fs, io,
+    time::Duration,
+};
 
 use rustix::{
     process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit},
@@ -97,6 +101,49 @@ fn stat(pid: u32) -> Option<(u32, [u64; 4])> {
     Some((fields.get(1)?.parse().ok()?, [time(11)?, time(12)?, time(13)?, time(14)?]))
 }
 
+/// How many connections to this local port each epoll of a process and its descendants watches: most first,
+/// those that watch none left out.
+pub(super) fn watched(root: u32, port: u16) -> Vec<usize> {
+    let sockets = established(&fs::read_to_string("/proc/net/tcp").unwrap_or_default(), port);
+    let mut found: Vec<BTreeSet<u64>> = Vec::new();
+    for pid in tree(root) {
+        let mut of_process: Vec<BTreeSet<u64>> = Vec::new();
+        for entry in fs::read_dir(format!("/proc/{pid}/fdinfo")).into_iter().flatten().flatten() {
+            let text = fs::read_to_string(entry.path()).unwrap_or_default();
+            let watched: BTreeSet<u64> = epoll_inodes(&text).intersection(&sockets).copied().collect();
+            // A runtime may hold one epoll by two descriptors.
+            if !watched.is_empty() && !of_process.contains(&watched) {
+                of_process.push(watched);
+            }
+        }
+        found.append(&mut of_process);
+    }
+    let mut counts: Vec<usize> = found.iter().map(BTreeSet::len).collect();
+    counts.sort_unstable_by(|a, b| b.cmp(a));
+    counts
+}
+
+/// The inodes of the established connections of a local port, out of /proc/net/tcp.
+fn established(table: &str, port: u16) -> BTreeSet<u64> {
+    const ESTABLISHED: &str = "01";
+    let inode = |line: &str| {
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        let (_, own_port) = fields.get(1)?.split_once(':')?;
+        let is_meant = u16::from_str_radix(own_port, 16) == Ok(port) && *fields.get(3)? == ESTABLISHED;
+        fields.get(9)?.parse().ok().filter(|_| is_meant)
+    };
+    table.lines().filter_map(inode).collect()
+}
+
+/// The inodes that an epoll watches, out of its fdinfo.
+fn epoll_inodes(info: &str) -> BTreeSet<u64> {
+    let inode = |line: &str| {
+        let (_, rest) = line.strip_prefix("tfd:")?.split_once("ino:")?;
+        u64::from_str_radix(rest.split_ascii_whitespace().next()?, 16).ok()
+    };
+    info.lines().filter_map(inode).collect()
+}
+
 fn status_kib(pid: u32, key: &str) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix(key));
@@ -119,6 +166,26 @@ mod tests {
         while begun.elapsed() < Duration::from_millis(60) {}
         let end = Usage::of(std::process::id());
         assert!(end.user + end.system > start.user + start.system);
+    }
+
+    #[test]
+    fn watched_connections_are_counted() {
+        use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let epolls = [(); 3].map(|()| epoll::create(CreateFlags::CLOEXEC).unwrap());
+        let twice = epolls[0].try_clone().unwrap();
+        let mut open = Vec::new();
+        for at in [0, 1, 0, 0, 1] {
+            let client = std::net::TcpStream::connect(address).unwrap();
+            let (server, _) = listener.accept().unwrap();
+            epoll::add(&epolls[at], &server, EventData::new_u64(0), EventFlags::IN).unwrap();
+            epoll::add(&epolls[2], &client, EventData::new_u64(0), EventFlags::IN).unwrap();
+            open.push((client, server));
+        }
+        assert_eq!(watched(std::process::id(), address.port()), [3, 2]);
+        drop((open, twice));
+        assert_eq!(watched(std::process::id(), address.port()), []);
     }
 
     #[test]

@@ -4,9 +4,10 @@ mod algorithm;
 
 use alloc::format;
 
+use super::resilience;
 use crate::config::{
-    AdminState, Backend, HealthCheck, InitialHealth, Outlier, Pool, PoolLimits, PoolTimeouts, Retry,
-    StatusRange, bounds,
+    AdminState, Backend, HealthCheck, InitialHealth, Outlier, Pool, PoolLimits, PoolTimeouts, StatusRange,
+    bounds,
     read::{Node, Placeholder},
     values,
 };
@@ -29,8 +30,16 @@ pub(super) fn pool(name: &str, node: &Node<'_>) -> Pool {
     table.set("limits", &mut pool.limits, limits);
     table.set("health_check", &mut pool.health_check, |node| Some(Some(health_check(node)?)));
     table.set("outlier", &mut pool.outlier, outlier);
-    table.set("retry", &mut pool.retry, retry);
-    table.set("slow_start", &mut pool.slow_start, |node| node.duration(&bounds::DELAY));
+    table.set("retry", &mut pool.retry, resilience::retry);
+    table.set("slow_start", &mut pool.slow_start, resilience::slow_start);
+    table.set("max_in_flight", &mut pool.max_in_flight, |node| node.integer(&bounds::COUNT_OR_NONE));
+    table.set("queue", &mut pool.queue, resilience::queue);
+    table.set("overprovisioning_percent", &mut pool.overprovisioning_percent, |node| {
+        node.integer(&bounds::OVERPROVISIONING)
+    });
+    table.set("panic_percent", &mut pool.panic_percent, |node| node.integer(&bounds::PERCENT));
+    table.set("concurrency", &mut pool.concurrency, |node| Some(Some(resilience::concurrency(node)?)));
+    table.set("sticky", &mut pool.sticky, |node| Some(Some(resilience::sticky(node)?)));
     table.set("resolve_interval", &mut pool.resolve_interval, |node| node.duration(&bounds::INTERVAL));
     table.finish();
     pool
@@ -48,6 +57,10 @@ fn backend(node: &Node<'_>) -> Option<Backend> {
     let mut backend = address.map_or_else(Backend::placeholder, |address| Backend::at(address, written));
     table.set("name", &mut backend.name, |node| node.string("a name"));
     table.set("weight", &mut backend.weight, |node| node.integer(&bounds::WEIGHT));
+    table.set("priority", &mut backend.priority, |node| node.integer(&bounds::PRIORITY));
+    table.set("max_in_flight", &mut backend.max_in_flight, |node| {
+        node.integer(&bounds::COUNT_OR_NONE).map(Some)
+    });
     table.set("state", &mut backend.state, |node| node.word(&STATES));
     table.finish();
     Some(backend)
@@ -107,20 +120,11 @@ fn outlier(node: &Node<'_>) -> Option<Outlier> {
     table.set("base_ejection", &mut outlier.base_ejection, |node| node.duration(&bounds::TIMEOUT));
     table.set("max_ejection", &mut outlier.max_ejection, |node| node.duration(&bounds::TIMEOUT));
     table.set("max_ejected_percent", &mut outlier.max_ejected_percent, |node| node.integer(&bounds::PERCENT));
+    table.set("interval", &mut outlier.interval, |node| node.duration(&bounds::INTERVAL));
+    table.set("min_requests", &mut outlier.min_requests, |node| node.integer(&bounds::COUNT));
+    table.set("min_backends", &mut outlier.min_backends, |node| node.integer(&bounds::COUNT));
+    table.set("success_rate", &mut outlier.success_rate, |node| Some(Some(resilience::success_rate(node)?)));
+    table.set("robust", &mut outlier.robust, |node| Some(Some(resilience::robust(node)?)));
     table.finish();
     Some(outlier)
-}
-
-fn retry(node: &Node<'_>) -> Option<Retry> {
-    let mut table = node.table("a table: [pool.NAME.retry]")?;
-    let mut retry = Retry::default();
-    table.set("tries", &mut retry.tries, |node| node.integer(&bounds::TRIES));
-    table.set("budget_percent", &mut retry.budget_percent, |node| node.integer(&bounds::PERCENT));
-    table.set("budget_floor", &mut retry.budget_floor, |node| node.integer(&bounds::COUNT_OR_NONE));
-    table.set("on_status", &mut retry.on_status, |node| {
-        let status = |item: &Node<'_>| item.integer(&bounds::SERVER_ERROR);
-        node.list("an array of statuses, such as [502, 503]", status)
-    });
-    table.finish();
-    Some(retry)
 }

@@ -1,5 +1,7 @@
 //! Valid configurations, and how a person would write them.
 
+mod resilience;
+
 use alloc::{
     collections::BTreeMap,
     format,
@@ -16,6 +18,7 @@ use proptest::{
     sample::select,
 };
 
+use self::resilience::{resilience, resilience_keys};
 use crate::config::{
     AdminState, Algorithm, Backend, BackendAddress, Config, Firewall, HashKey, HeaderEdits, HealthCheck,
     InitialHealth, Listener, LogFormat, Maglev, Match, Outlier, P2c, PathMatch, PeakEwma, Pool, RateLimit,
@@ -141,13 +144,14 @@ prop_compose! {
 
 prop_compose! {
     fn backend()(
-        ip: [u8; 4], port in 1..=u16::MAX, host in option::of("[a-z][a-z0-9_]{0,8}x(\\.[a-z]{1,5})?"), weight in 0..=1_000_000u32,
+        ip: [u8; 4], port in 1..=u16::MAX, host in option::of("[a-z][a-z0-9_]{0,8}x(\\.[a-z]{1,5})?"), weight in 0..=1_000_000u32, priority in 0..=127u32,
+        max_in_flight in option::of(0..100u32),
         state in select(&[AdminState::Ready, AdminState::Drain, AdminState::Maint][..]), name in option::of("[ -~é]{1,9}"),
     ) -> Backend {
         let ip = BackendAddress::Ip((ip, port).into());
         let address = host.map_or(ip, |host| BackendAddress::Name { host, port });
         let name = name.unwrap_or_else(|| address_text(&address));
-        Backend { weight, state, ..Backend::at(address, name) }
+        Backend { weight, priority, max_in_flight, state, ..Backend::at(address, name) }
     }
 }
 
@@ -168,7 +172,7 @@ prop_compose! {
         algorithm in select(&Algorithm::NAMED[..]), options in options(),
         mut backends in vec(backend(), 1..4), health_check in option::of(health_check()), connect in timeout(),
         failures in 0..9u32, base in timeout(), more in timeout(), tries in 1..=16u32, on_status in vec(500..=599u16, 0..3),
-        slow_start in timeout(),
+        resilience in resilience(),
     ) -> Pool {
         for index in (1..backends.len()).rev() {
             let (before, rest) = backends.split_at(index);
@@ -176,9 +180,9 @@ prop_compose! {
                 backends.remove(index);
             }
         }
-        let outlier = Outlier { consecutive_failures: failures, base_ejection: base, max_ejection: base + more, ..Outlier::default() };
-        let retry = Retry { tries, on_status, ..Retry::default() };
-        let mut pool = Pool { backends, health_check, outlier, retry, slow_start, ..Pool::default() };
+        let outlier = Outlier { consecutive_failures: failures, base_ejection: base, max_ejection: base + more, ..resilience.outlier };
+        let retry = Retry { tries, on_status, ..resilience.retry };
+        let mut pool = Pool { backends, health_check, outlier, retry, ..resilience };
         pool.timeouts.connect = connect;
         choose(&mut pool, algorithm.1, options);
         pool
@@ -375,7 +379,15 @@ fn backend_text(backend: &Backend) -> String {
         return address;
     }
     let (weight, state) = (backend.weight.to_string(), word(backend.state));
-    inline([("address", address), ("name", text(&backend.name)), ("weight", weight), ("state", state)])
+    let max = backend.max_in_flight.map(|max| ("max_in_flight", max.to_string()));
+    let keys = [
+        ("address", address),
+        ("name", text(&backend.name)),
+        ("weight", weight),
+        ("priority", backend.priority.to_string()),
+        ("state", state),
+    ];
+    inline(keys.into_iter().chain(max))
 }
 
 fn pool_text(name: &str, pool: &Pool) -> String {
@@ -388,9 +400,9 @@ fn pool_text(name: &str, pool: &Pool) -> String {
         ("outlier.max_ejection", time(pool.outlier.max_ejection)),
         ("retry.tries", pool.retry.tries.to_string()),
         ("retry.on_status", array(&pool.retry.on_status, ToString::to_string)),
-        ("slow_start", time(pool.slow_start)),
     ]
     .to_vec();
+    keys.extend(resilience_keys(pool));
     keys.extend(options_text(pool));
     if let Some(check) = &pool.health_check {
         let range = |range: &StatusRange| match range.first == range.last {

@@ -4,13 +4,13 @@ mod algorithm;
 
 use alloc::{collections::BTreeMap, format, string::ToString};
 
-use super::{at_most, duration, integer, key, text};
+use super::{at_most, duration, integer, key, resilience, text};
 use crate::{
     config::{
-        Backend, BackendAddress, Config, HealthCheck, Outlier, Pool, Retry, bounds, check,
+        Backend, BackendAddress, Config, HealthCheck, Pool, bounds, check,
         key::{Path, quoted},
         report::{Finding, Report},
-        values::{duration_text, is_host_name},
+        values::is_host_name,
     },
     limits::BACKENDS_PER_POOL_MAX,
 };
@@ -34,13 +34,11 @@ fn pool(report: &Report, path: &Path, pool: &Pool) {
     let limits = path.name("limits");
     integer(report, &limits.name("pending"), pool.limits.pending, &bounds::COUNT);
     integer(report, &limits.name("idle_connections"), pool.limits.idle_connections, &bounds::COUNT_OR_NONE);
-    duration(report, &path.name("slow_start"), pool.slow_start, &bounds::DELAY);
     duration(report, &path.name("resolve_interval"), pool.resolve_interval, &bounds::INTERVAL);
     if let Some(check) = &pool.health_check {
         health_check(report, &path.name("health_check"), check);
     }
-    outlier(report, &path.name("outlier"), &pool.outlier);
-    retry(report, &path.name("retry"), &pool.retry);
+    resilience::pool(report, path, pool);
 }
 
 fn backends(report: &Report, path: &Path, backends: &[Backend]) {
@@ -70,6 +68,10 @@ fn backends(report: &Report, path: &Path, backends: &[Backend]) {
             report.add(Finding::new(path.name("name"), again, "a name of its own").first_in(first));
         }
         integer(report, &path.name("weight"), backend.weight, &bounds::WEIGHT);
+        integer(report, &path.name("priority"), backend.priority, &bounds::PRIORITY);
+        if let Some(max) = backend.max_in_flight {
+            integer(report, &path.name("max_in_flight"), max, &bounds::COUNT_OR_NONE);
+        }
     }
 }
 
@@ -110,25 +112,5 @@ fn health_check(report: &Report, path: &Path, health: &HealthCheck) {
             let expected = "a range of statuses from 100 to 599, the lower one first";
             report.add(Finding::new(statuses.index(index), quoted(&found), expected));
         }
-    }
-}
-
-fn outlier(report: &Report, path: &Path, outlier: &Outlier) {
-    integer(report, &path.name("consecutive_failures"), outlier.consecutive_failures, &bounds::COUNT_OR_NONE);
-    duration(report, &path.name("base_ejection"), outlier.base_ejection, &bounds::TIMEOUT);
-    duration(report, &path.name("max_ejection"), outlier.max_ejection, &bounds::TIMEOUT);
-    integer(report, &path.name("max_ejected_percent"), outlier.max_ejected_percent, &bounds::PERCENT);
-    if outlier.max_ejection < outlier.base_ejection {
-        let expected = format!("at least base_ejection, which is {}", duration_text(outlier.base_ejection));
-        report.add(Finding::new(path.name("max_ejection"), duration_text(outlier.max_ejection), expected));
-    }
-}
-
-fn retry(report: &Report, path: &Path, retry: &Retry) {
-    integer(report, &path.name("tries"), retry.tries, &bounds::TRIES);
-    integer(report, &path.name("budget_percent"), retry.budget_percent, &bounds::PERCENT);
-    integer(report, &path.name("budget_floor"), retry.budget_floor, &bounds::COUNT_OR_NONE);
-    for (index, status) in retry.on_status.iter().enumerate() {
-        integer(report, &path.name("on_status").index(index), *status, &bounds::SERVER_ERROR);
     }
 }

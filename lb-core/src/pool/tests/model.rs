@@ -60,7 +60,10 @@ fn any_config() -> impl Strategy<Value = config::Pool> {
                 backends,
                 health_check,
                 outlier: Outlier { consecutive_failures, max_ejected_percent, ..Outlier::default() },
-                slow_start: Duration::from_secs(slow_start),
+                slow_start: config::SlowStart {
+                    window: Duration::from_secs(slow_start),
+                    ..config::SlowStart::default()
+                },
                 ring_hash: RingHash { points: 10, balance_factor: name.then_some(120) },
                 maglev: Maglev { table_size: 251, balance_factor: name.then_some(120) },
                 ..config::Pool::default()

@@ -59,7 +59,9 @@ fn table_size(report: &Report, path: &Path, pool: &Pool) {
 
 fn is_prime(number: u32) -> bool {
     number >= 2
-        && (2..).take_while(|divisor: &u32| divisor * divisor <= number).all(|divisor| number % divisor != 0)
+        && (2..)
+            .take_while(|divisor: &u32| divisor * divisor <= number)
+            .all(|divisor| !number.is_multiple_of(divisor))
 }
 
 #[cfg(test)]

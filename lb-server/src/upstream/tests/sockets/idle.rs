@@ -122,3 +122,24 @@ fn time_and_the_limit_end_what_is_unused() {
         assert!(idle.take(addr, false, NOW).is_none(), "a pool may want none");
     });
 }
+
+/// What few requests use stays warm; what only a burst used costs its socket and nothing else.
+#[test]
+fn a_connection_that_was_long_unused_has_given_its_buffers_back() {
+    run(async {
+        let idle = IdleConnections::default();
+        let (mut connection, _backend) = pair().await;
+        let addr = connection.addr;
+        connection.buffer.reserve(4096);
+        connection.out.reserve(4096);
+        idle.put(connection, 8, LATER);
+        idle.sweep(NOW);
+        let connection = idle.take(addr, false, NOW).expect("open");
+        assert!(connection.buffer.capacity() >= 4096 && connection.out.capacity() >= 4096);
+        idle.put(connection, 8, LATER);
+        idle.sweep(NOW);
+        idle.sweep(NOW);
+        let connection = idle.take(addr, true, NOW).expect("open");
+        assert_eq!((connection.buffer.capacity(), connection.out.capacity()), (0, 0));
+    });
+}
