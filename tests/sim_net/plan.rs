@@ -167,6 +167,8 @@ pub(crate) struct Ask {
     pub(crate) pace_bytes: Option<usize>,
     /// HTTP/1.0: an answer of unknown length ends with the connection.
     pub(crate) is_10: bool,
+    /// The backend ends its answer half way, in order.
+    pub(crate) cut: bool,
     /// The client waits to be told before it sends the body.
     pub(crate) expects: bool,
     /// The backend answers before it reads the body.
@@ -352,6 +354,7 @@ impl Plan {
             think_ms: draw.of(0..=400),
             pace_bytes: (slow && draw.chance(60) || draw.chance(5)).then(|| draw.of(1..=200) as usize),
             is_10,
+            cut: !self.theme.is_harmless() && Draw(Prng::new(self.seed ^ id << 32)).chance(6),
             expects: uploads && !is_10 && draw.chance(15),
             early: uploads && draw.chance(10),
             half_closes: draw.chance(10),
