@@ -265,6 +265,7 @@ impl Plan {
             (draw.fork(1), draw.fork(2), draw.fork(3), draw.fork(4));
         let mut plan = Self::configuration(theme, seed, &mut config);
         plan.network = network(seed, &mut net);
+        plan.allow_for_the_journey();
         plan.sessions = plan.workload(&mut work);
         plan.faults = plan.what_goes_wrong(&mut wrong);
         plan.faults.sort_by_key(|(at, _)| *at);
@@ -314,6 +315,18 @@ impl Plan {
             breaks: None,
             probes: 20,
         }
+    }
+
+    /// Time-outs that no exchange could keep, however well all are, would never let success return.
+    fn allow_for_the_journey(&mut self) {
+        // There and back to connect, there and back to ask, and as much again to spare.
+        let journeys_ms = 8 * self.latency_ms_max();
+        self.connect_ms = self.connect_ms.max(journeys_ms);
+        self.head_ms = self.head_ms.max(journeys_ms);
+        if let Some(health) = &mut self.health {
+            health.timeout_ms = health.timeout_ms.max(journeys_ms);
+        }
+        self.route_ms = self.route_ms.map(|route_ms| route_ms.max(2 * journeys_ms));
     }
 
     fn workload(&self, draw: &mut Draw) -> Vec<Session> {
