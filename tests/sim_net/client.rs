@@ -1,6 +1,7 @@
 //! A client: it asks, reads as fast as it is meant to, and judges what it gets.
 
 use std::{
+    cell::Cell,
     io,
     pin::{Pin, pin},
     task::{Context, Poll, ready},
@@ -88,13 +89,14 @@ impl Client {
         let Self { wire, write, .. } = self;
         let mut sent = false;
         let (seen, closes) = {
-            let told = Notify::new();
+            let (told, reset) = (Notify::new(), Cell::new(false));
             let mut sending = pin!(async {
                 if send(write, ask, &told).await.is_err() {
+                    reset.set(true);
                     std::future::pending::<()>().await; // there may be an answer all the same
                 }
             });
-            let mut reading = pin!(receive(wire, ledger, ask, &told));
+            let mut reading = pin!(receive(wire, ledger, ask, &told, &reset));
             loop {
                 tokio::select! {
                     biased;
@@ -120,9 +122,9 @@ async fn send(write: &mut WriteHalf, ask: &Ask, told: &Notify) -> io::Result<()>
         Some((bytes, false)) => format!("Content-Length: {bytes}\r\n"),
     };
     let expect = if ask.expects { "Expect: 100-continue\r\n" } else { "" };
-    let Ask { id, method, status, bytes, framing: answer, delay_ms, early, .. } = ask;
+    let Ask { id, method, status, bytes, framing: answer, delay_ms, early, cut, .. } = ask;
     let head = format!(
-        "{method} /{id}?status={status}&bytes={bytes}&framing={answer:?}&delay={delay_ms}&upload={upload}&early={early} \
+        "{method} /{id}?status={status}&bytes={bytes}&framing={answer:?}&delay={delay_ms}&upload={upload}&early={early}&cut={cut} \
          HTTP/{version}\r\nHost: mango\r\n{expect}{framing}\r\n"
     );
     write.write_all(head.as_bytes()).await?;
@@ -150,8 +152,15 @@ async fn send(write: &mut WriteHalf, ask: &Ask, told: &Notify) -> io::Result<()>
     Ok(())
 }
 
-/// The answer, and whether the balancer ends the connection with it.
-async fn receive(wire: &mut Wire<Paced>, ledger: &Ledger, ask: &Ask, told: &Notify) -> (Seen, bool) {
+/// The answer, and whether the balancer ends the connection with it. `told` when the body is wanted; `reset`
+/// when the sender has met the connection's end.
+async fn receive(
+    wire: &mut Wire<Paced>,
+    ledger: &Ledger,
+    ask: &Ask,
+    told: &Notify,
+    reset: &Cell<bool>,
+) -> (Seen, bool) {
     let head = loop {
         match wire.head().await {
             Ok(Some(head)) if (100..200).contains(&head.status()) => told.notify_one(),
@@ -181,6 +190,8 @@ async fn receive(wire: &mut Wire<Paced>, ledger: &Ledger, ask: &Ask, told: &Noti
         ledger.violation(format!("request {}: another body than its own", ask.id));
     }
     match (end, own) {
+        // A reset is told once, and the upload may be who was told: an end after that is none.
+        (BodyEnd::Closed, _) if reset.get() => (Seen::Broken, true),
         (BodyEnd::Complete | BodyEnd::Closed, Some(reason)) => {
             (Seen::Refused { status: head.status(), reason }, closes)
         }

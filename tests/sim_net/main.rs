@@ -29,6 +29,16 @@ fn every_theme_holds(#[values(0, 1, 2, 3)] round: u64) {
     }
 }
 
+/// Seeds that have found a defect.
+///
+/// - 802: an upload that had failed by the end of its early answer was asked for its outcome twice, and
+///   the task that was to wait for it panicked.
+#[rstest]
+#[case(802)]
+fn regression(#[case] seed: u64) {
+    check(&Plan::of(seed));
+}
+
 /// Hidden randomness, or a clock that is not the simulation's, would show here.
 #[test]
 fn the_same_seed_is_the_same_run() {

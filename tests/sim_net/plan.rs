@@ -167,6 +167,8 @@ pub(crate) struct Ask {
     pub(crate) pace_bytes: Option<usize>,
     /// HTTP/1.0: an answer of unknown length ends with the connection.
     pub(crate) is_10: bool,
+    /// The backend ends its answer half way, in order.
+    pub(crate) cut: bool,
     /// The client waits to be told before it sends the body.
     pub(crate) expects: bool,
     /// The backend answers before it reads the body.
@@ -263,6 +265,7 @@ impl Plan {
             (draw.fork(1), draw.fork(2), draw.fork(3), draw.fork(4));
         let mut plan = Self::configuration(theme, seed, &mut config);
         plan.network = network(seed, &mut net);
+        plan.allow_for_the_journey();
         plan.sessions = plan.workload(&mut work);
         plan.faults = plan.what_goes_wrong(&mut wrong);
         plan.faults.sort_by_key(|(at, _)| *at);
@@ -314,6 +317,18 @@ impl Plan {
         }
     }
 
+    /// Time-outs that no exchange could keep, however well all are, would never let success return.
+    fn allow_for_the_journey(&mut self) {
+        // There and back to connect, there and back to ask, and as much again to spare.
+        let journeys_ms = 8 * self.latency_ms_max();
+        self.connect_ms = self.connect_ms.max(journeys_ms);
+        self.head_ms = self.head_ms.max(journeys_ms);
+        if let Some(health) = &mut self.health {
+            health.timeout_ms = health.timeout_ms.max(journeys_ms);
+        }
+        self.route_ms = self.route_ms.map(|route_ms| route_ms.max(2 * journeys_ms));
+    }
+
     fn workload(&self, draw: &mut Draw) -> Vec<Session> {
         let mut id = 0;
         let mut sessions = Vec::new();
@@ -352,6 +367,7 @@ impl Plan {
             think_ms: draw.of(0..=400),
             pace_bytes: (slow && draw.chance(60) || draw.chance(5)).then(|| draw.of(1..=200) as usize),
             is_10,
+            cut: !self.theme.is_harmless() && Draw(Prng::new(self.seed ^ id << 32)).chance(6),
             expects: uploads && !is_10 && draw.chance(15),
             early: uploads && draw.chance(10),
             half_closes: draw.chance(10),

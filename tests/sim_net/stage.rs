@@ -246,6 +246,11 @@ impl Stage {
                 self.slow(backend_ip(backend), latency_ms, for_ms).await;
             }
             Fault::SlowClient { client, latency_ms, for_ms } => {
+                if latency_ms + 20 > self.plan.body_idle_ms {
+                    // Its window is full for so long that it counts as one that does not read.
+                    let length = Duration::from_millis(for_ms + 4 * latency_ms);
+                    self.ledger.trouble(With::Client(client), Instant::now(), Instant::now() + length);
+                }
                 self.slow(client_ip(client), latency_ms, for_ms).await;
             }
             Fault::ResetBackend { backend } => {
@@ -332,7 +337,10 @@ impl Stage {
     }
 
     async fn reload(&self, toml: &str) {
-        if let Err(error) = self.server.reload(lb_tests::valid(toml)).await {
+        let reloaded = self.server.reload(lb_tests::valid(toml)).await;
+        if let Err(error) = reloaded
+            && !self.ledger.is_shut_down()
+        {
             self.ledger.violation(format!("reload: {error}"));
         }
     }
@@ -466,6 +474,7 @@ fn probe(id: u64) -> Ask {
         think_ms: 0,
         pace_bytes: None,
         is_10: false,
+        cut: false,
         expects: false,
         early: false,
         half_closes: false,

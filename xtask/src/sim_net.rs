@@ -19,10 +19,6 @@ pub(crate) struct Options {
 
 /// Sweeps the seeds; false when one does not hold, which is shown with the command that replays it.
 pub(crate) fn run(options: &Options) -> bool {
-    let [seeds, from] = [options.seeds, options.from].map(|number| number.to_string());
-    let jobs = options.jobs.map(|jobs| jobs.to_string());
-    let mut variables = vec![("LB_SIM_SEEDS", seeds.as_str()), ("LB_SIM_FROM", from.as_str())];
-    variables.extend(jobs.as_deref().map(|jobs| ("LB_SIM_JOBS", jobs)));
     let build = [
         "test",
         "--quiet",
@@ -36,5 +32,11 @@ pub(crate) fn run(options: &Options) -> bool {
         "sim_net",
     ];
     let sweep = ["--", "--ignored", "--exact", "sweep::sweep", "--nocapture"];
-    cargo_with(&[&build[..], &sweep[..]].concat(), |command| command.envs(variables))
+    cargo_with(&[&build[..], &sweep[..]].concat(), |command| {
+        command.env("LB_SIM_SEEDS", options.seeds.to_string()).env("LB_SIM_FROM", options.from.to_string());
+        match options.jobs {
+            Some(jobs) => command.env("LB_SIM_JOBS", jobs.to_string()),
+            None => command,
+        }
+    })
 }

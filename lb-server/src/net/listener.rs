@@ -47,8 +47,12 @@ pub(crate) enum Accepted {
     Sim(sim_net::Stream),
 }
 
-/// Binds an address for this many acceptors. `beside_own`: it may overlap one that this process has.
-pub(super) fn listen(at: SocketAddr, acceptors: usize, beside_own: bool) -> io::Result<(Vec<Socket>, SocketAddr)> {
+/// Binds an address for this many acceptors.
+pub(super) fn listen(
+    at: SocketAddr,
+    acceptors: usize,
+    beside_own: bool,
+) -> io::Result<(Vec<Socket>, SocketAddr)> {
     // The first one takes the address only where nobody else has it, another process of ours included.
     // The others share it then.
     let first = listen_once(at, beside_own)?;

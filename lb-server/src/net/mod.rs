@@ -36,7 +36,7 @@ impl Net {
     }
 
     /// Binds `at` for this many acceptors; gives the address with the port that was taken for port 0.
-    /// `beside_own`: the address may overlap one that this process listens on already.
+    /// `beside_own`: the address may overlap that of another listener of this process.
     pub(crate) fn listen(
         &self,
         at: SocketAddr,
