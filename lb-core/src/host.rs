@@ -61,6 +61,9 @@ pub fn normalise(authority: &str) -> Result<Cow<'_, str>, HostError> {
         }
         None => authority,
     };
+    if is_normal(name.as_bytes()) {
+        return Ok(Cow::Borrowed(name));
+    }
     let name = name.strip_suffix('.').unwrap_or(name);
     if check_name(name.as_bytes())? {
         Ok(Cow::Owned(name.to_ascii_lowercase()))
@@ -68,6 +71,36 @@ pub fn normalise(authority: &str) -> Result<Cow<'_, str>, HostError> {
         Ok(Cow::Borrowed(name))
     }
 }
+
+/// Whether a name is in normal form, as nearly all are: a look into a table for each byte, and no decision.
+fn is_normal(name: &[u8]) -> bool {
+    let (mut seen, mut before) = (0, DOT);
+    for &byte in name {
+        let class = CLASSES[usize::from(byte)];
+        // A dot behind a dot, or at the beginning, is as wrong as another byte.
+        seen |= class | (class & before & DOT) << 1;
+        before = class;
+    }
+    seen & OTHER == 0 && before != DOT && name.len() <= HOST_BYTES_MAX
+}
+
+const DOT: u8 = 1;
+/// Neither a dot nor a byte of a label in normal form.
+const OTHER: u8 = 2;
+
+static CLASSES: [u8; 256] = {
+    let mut classes = [OTHER; 256];
+    let mut byte = 0u8;
+    while byte < 0x80 {
+        classes[byte as usize] = match byte {
+            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => 0,
+            b'.' => DOT,
+            _ => OTHER,
+        };
+        byte += 1;
+    }
+    classes
+};
 
 /// Whether the name has upper case letters.
 fn check_name(name: &[u8]) -> Result<bool, HostError> {
@@ -187,6 +220,12 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_is_normal_is_left_as_it_is(name in "[a-zA-C0-9._\\PC-]{0,6}") {
+            let checked = check_name(name.as_bytes());
+            prop_assert_eq!(is_normal(name.as_bytes()), checked == Ok(false));
+        }
+
         #[test]
         fn normalising_twice_changes_nothing(authority in "[A-Za-z0-9._:@\\[\\]-]{0,12}|\\PC{0,8}") {
             if let Ok(once) = normalise(&authority) {

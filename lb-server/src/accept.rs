@@ -215,7 +215,7 @@ enum Place {
 
 impl Accepting {
     async fn run(self: Rc<Self>) {
-        let mut accepted = 0;
+        let mut accepted = 0usize;
         loop {
             let mut ready = match self.socket.readable().await {
                 Ok(ready) => ready,
@@ -233,7 +233,7 @@ impl Accepting {
                 }
             }
             accepted += 1;
-            if accepted % ACCEPTS_MAX == 0 {
+            if accepted.is_multiple_of(ACCEPTS_MAX) {
                 tokio::task::yield_now().await;
             }
         }

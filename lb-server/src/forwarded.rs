@@ -26,12 +26,39 @@ pub(crate) enum Kind {
     Host,
 }
 
-/// What the field of this name is. A switch over lengths and bytes: this is asked of every field.
+/// What the field of this name is. This is asked of every field of every request.
 pub(crate) fn kind(name: &HeaderName) -> Kind {
-    match kind_named(name.as_str()) {
-        Kind::EndToEnd if is_lookalike(name.as_str()) => Kind::Lookalike,
+    if is_of_every_browser(name) {
+        return Kind::EndToEnd;
+    }
+    let name = name.as_str();
+    match kind_named(name) {
+        Kind::EndToEnd if is_lookalike(name) => Kind::Lookalike,
         kind => kind,
     }
+}
+
+/// The fields that most requests have, told by the number that the HTTP library has for each instead of by
+/// their letters.
+fn is_of_every_browser(name: &HeaderName) -> bool {
+    matches!(
+        *name,
+        header::ACCEPT
+            | header::ACCEPT_ENCODING
+            | header::ACCEPT_LANGUAGE
+            | header::AUTHORIZATION
+            | header::CACHE_CONTROL
+            | header::CONTENT_LENGTH
+            | header::CONTENT_TYPE
+            | header::COOKIE
+            | header::IF_MODIFIED_SINCE
+            | header::IF_NONE_MATCH
+            | header::ORIGIN
+            | header::PRAGMA
+            | header::RANGE
+            | header::REFERER
+            | header::USER_AGENT
+    )
 }
 
 fn is_lookalike(name: &str) -> bool {
@@ -57,6 +84,48 @@ fn kind_named(name: &str) -> Kind {
         "host" => Kind::Host,
         _ => Kind::EndToEnd,
     }
+}
+
+/// What a response's field is to a proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Meaning {
+    /// Passed on as it is.
+    EndToEnd,
+    Date,
+    ContentLength,
+    TransferEncoding,
+    Connection,
+    Trailer,
+    /// Concerns the connection only, in another way.
+    HopByHop,
+}
+
+/// What a response's field of this name, in any case, is. Its length tells most names apart from those that
+/// mean something, and the usual spellings of the two that nearly every response has are compared as whole
+/// words.
+pub(crate) fn meaning(name: &[u8]) -> Meaning {
+    match name {
+        b"Date" | b"date" => Meaning::Date,
+        b"Content-Length" | b"content-length" => Meaning::ContentLength,
+        _ => meaning_in_any_case(name),
+    }
+}
+
+fn meaning_in_any_case(name: &[u8]) -> Meaning {
+    let candidates: &[(&str, Meaning)] = match name.len() {
+        2 => &[("te", Meaning::HopByHop)],
+        4 => &[("date", Meaning::Date)],
+        7 => &[("trailer", Meaning::Trailer), ("upgrade", Meaning::HopByHop)],
+        10 => &[("connection", Meaning::Connection), ("keep-alive", Meaning::HopByHop)],
+        14 => &[("content-length", Meaning::ContentLength)],
+        16 => &[("proxy-connection", Meaning::HopByHop)],
+        17 => &[("transfer-encoding", Meaning::TransferEncoding)],
+        18 => &[("proxy-authenticate", Meaning::HopByHop)],
+        19 => &[("proxy-authorization", Meaning::HopByHop)],
+        _ => return Meaning::EndToEnd,
+    };
+    let is_meant = |(meant, _): &&(&str, Meaning)| name.eq_ignore_ascii_case(meant.as_bytes());
+    candidates.iter().find(is_meant).map_or(Meaning::EndToEnd, |&(_, meaning)| meaning)
 }
 
 /// The HTTP library's header map as the core sees it.
@@ -103,6 +172,18 @@ pub(crate) fn accepts_trailers(te: &HeaderValue) -> bool {
     })
 }
 
+/// Each byte in two digits.
+static HEXADECIMAL: [[u8; 2]; 256] = {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut pairs = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        pairs[byte] = [DIGITS[byte >> 4], DIGITS[byte & 15]];
+        byte += 1;
+    }
+    pairs
+};
+
 /// Identifies a request in logs, here and behind.
 #[derive(Clone, Debug)]
 pub(crate) enum RequestId {
@@ -114,9 +195,12 @@ pub(crate) enum RequestId {
 
 impl RequestId {
     pub(crate) fn new(high: u64, low: u64) -> Self {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let bits = u128::from(high) << 64 | u128::from(low);
-        Self::Own(std::array::from_fn(|place| DIGITS[(bits >> (124 - 4 * place)) as usize & 15]))
+        let bits = (u128::from(high) << 64 | u128::from(low)).to_be_bytes();
+        let mut digits = [0; 32];
+        for (pair, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(bits) {
+            *pair = HEXADECIMAL[usize::from(byte)];
+        }
+        Self::Own(digits)
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8] {
@@ -165,6 +249,37 @@ mod tests {
         assert_eq!(kind("x_trace"), Kind::EndToEnd);
         assert_eq!(kind("keep_alive"), Kind::EndToEnd);
         assert_eq!(kind("Keep-Alive"), Kind::HopByHop);
+    }
+
+    #[test]
+    fn the_fields_of_every_browser_are_of_no_other_kind() {
+        let all = "accept accept-encoding accept-language authorization cache-control content-length \
+                   content-type cookie if-modified-since if-none-match origin pragma range referer user-agent";
+        for name in all.split_whitespace() {
+            assert!(is_of_every_browser(&name.parse().unwrap()), "{name}");
+            assert!(kind_named(name) == Kind::EndToEnd && !is_lookalike(name), "{name}");
+        }
+        assert!(!is_of_every_browser(&header::TE) && !is_of_every_browser(&"x-accept".parse().unwrap()));
+    }
+
+    #[test]
+    fn meanings() {
+        assert_eq!(meaning(b"CONTENT-Length"), Meaning::ContentLength);
+        assert_eq!(meaning(b"content_length"), Meaning::EndToEnd);
+        assert_eq!(meaning(b"Transfer-Encoding"), Meaning::TransferEncoding);
+        for name in [&b"Date"[..], b"date", b"DATE"] {
+            assert_eq!((meaning(name), meaning_in_any_case(name)), (Meaning::Date, Meaning::Date));
+        }
+        assert_eq!(meaning_in_any_case(b"Content-Length"), meaning(b"Content-Length"));
+        assert_eq!(meaning(b"Host"), Meaning::EndToEnd);
+        assert_eq!(meaning(b""), Meaning::EndToEnd);
+        let hop_by_hop = "connection keep-alive proxy-connection proxy-authenticate proxy-authorization te \
+                          transfer-encoding upgrade";
+        for name in hop_by_hop.split_whitespace() {
+            assert_eq!(kind_named(name), Kind::HopByHop, "{name}");
+            let upper = name.to_ascii_uppercase();
+            assert!(!matches!(meaning(upper.as_bytes()), Meaning::EndToEnd | Meaning::Date), "{name}");
+        }
     }
 
     #[test]

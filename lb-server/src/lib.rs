@@ -6,6 +6,7 @@
 mod accept;
 pub mod access_log;
 pub mod clock;
+mod date;
 pub mod event_log;
 mod flight;
 mod forwarded;

@@ -24,9 +24,9 @@ use tracing_subscriber::EnvFilter;
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// What jemalloc reads when it starts. Memory of a burst is given back within some seconds, by a thread of
-/// its own, as a server without requests would not come to do it; the default is 10 s, and only while there
-/// are requests.
+/// What jemalloc reads when it starts: the memory of a burst goes back to the system within a second or two
+/// (the default is ten), and a thread of jemalloc's own sees to it, as a server without requests allocates
+/// nothing and would never come to do it.
 // SAFETY: jemalloc declares this symbol as a weak `const char *`, to be defined by programs, and only reads
 // it; a reference to an array is such a pointer, and the array ends with NUL.
 #[allow(unsafe_code)]

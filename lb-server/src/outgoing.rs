@@ -80,6 +80,7 @@ fn write_fields(out: &mut Vec<u8>, received: &Received<'_>) -> bool {
     let named =
         if received.connection_names_fields { forwarded::named_by_connection(headers) } else { Vec::new() };
     let mut accepts_trailers = false;
+    let (names_any, drops_any) = (!named.is_empty(), edits.drops_any());
     for (name, value) in headers {
         let goes_on = match forwarded::kind(name) {
             Kind::EndToEnd => true,
@@ -90,7 +91,8 @@ fn write_fields(out: &mut Vec<u8>, received: &Received<'_>) -> bool {
                 false
             }
         };
-        if goes_on && !named.contains(name) && !edits.replaces(name) {
+        let is_taken = (names_any && named.contains(name)) || (drops_any && edits.replaces(name));
+        if goes_on && !is_taken {
             write_field(out, name.as_str(), value.as_bytes());
         }
     }
@@ -101,7 +103,9 @@ fn write_fields(out: &mut Vec<u8>, received: &Received<'_>) -> bool {
 /// else said is replaced.
 fn write_origin(out: &mut Vec<u8>, received: &Received<'_>) {
     let &Received { headers, edits, trusted, .. } = received;
-    if !edits.replaces(&forwarded::X_FORWARDED_FOR) {
+    let drops_any = edits.drops_any();
+    let is_edited = |name: &HeaderName| drops_any && edits.replaces(name);
+    if !is_edited(&forwarded::X_FORWARDED_FOR) {
         out.extend_from_slice(b"x-forwarded-for: ");
         if trusted {
             for earlier in headers.get_all(&forwarded::X_FORWARDED_FOR) {
@@ -113,17 +117,17 @@ fn write_origin(out: &mut Vec<u8>, received: &Received<'_>) {
         out.extend_from_slice(b"\r\n");
     }
     let told = |name: &HeaderName| if trusted { headers.get(name) } else { None };
-    if !edits.replaces(&forwarded::X_FORWARDED_PROTO) {
+    if !is_edited(&forwarded::X_FORWARDED_PROTO) {
         let proto = told(&forwarded::X_FORWARDED_PROTO).map_or(&b"http"[..], HeaderValue::as_bytes);
         write_field(out, "x-forwarded-proto", proto);
     }
-    if !edits.replaces(&forwarded::X_FORWARDED_HOST) {
+    if !is_edited(&forwarded::X_FORWARDED_HOST) {
         let host = told(&forwarded::X_FORWARDED_HOST).map(HeaderValue::as_bytes);
         if let Some(host) = host.or(received.authority.map(str::as_bytes)) {
             write_field(out, "x-forwarded-host", host);
         }
     }
-    if !edits.replaces(&forwarded::X_REQUEST_ID) {
+    if !is_edited(&forwarded::X_REQUEST_ID) {
         write_field(out, "x-request-id", received.request_id);
     }
 }

@@ -9,7 +9,7 @@
 
 use std::{borrow::Cow, fmt, future::poll_fn, pin::pin, rc::Rc, task::Poll};
 
-use http::{HeaderMap, HeaderValue, Method, Request, Response, header, uri::PathAndQuery};
+use http::{HeaderValue, Method, Request, Response, header, request, uri::PathAndQuery};
 use hyper::body::{Body, Incoming};
 use lb_core::{
     exchange::{
@@ -68,7 +68,7 @@ impl fmt::Display for ClientGone {
 
 impl std::error::Error for ClientGone {}
 
-async fn journey(flight: &mut Flight, body: Incoming) -> Result<(Head, ResponseStream), Refused> {
+async fn journey(flight: &mut Flight, body: Incoming) -> Result<(Head, Box<ResponseStream>), Refused> {
     let (route, key, mut outgoing) = judge(flight, &body)?;
     if !body.is_end_stream() {
         let headers = &flight.parts.headers;
@@ -116,9 +116,10 @@ async fn journey(flight: &mut Flight, body: Incoming) -> Result<(Head, ResponseS
 fn judge(flight: &mut Flight, body: &Incoming) -> Result<(RouteId, Option<u64>, Outgoing), Refused> {
     let snapshot = flight.snapshot.clone();
     let parts = &flight.parts;
+    let authority = flight.authority();
     let view = RequestView {
         method: parts.method.as_str(),
-        authority: flight.authority(),
+        authority,
         path: parts.uri.path(),
         query: parts.uri.query(),
         headers: &Fields(&parts.headers),
@@ -127,7 +128,7 @@ fn judge(flight: &mut Flight, body: &Incoming) -> Result<(RouteId, Option<u64>, 
     let (route, key, outgoing) = match snapshot.plan.decide(&view) {
         Decision::Forward { route, path } => {
             let key = snapshot.plan.key(route, &view, &path);
-            (route, key, prepare(flight, snapshot.plan.route(route), path)?)
+            (route, key, prepare(parts, authority, snapshot.plan.route(route), path)?)
         }
         Decision::Refuse { reason, route } => {
             flight.route = route;
@@ -157,8 +158,12 @@ fn judge(flight: &mut Flight, body: &Incoming) -> Result<(RouteId, Option<u64>, 
 }
 
 /// What the route makes of the target and the Host.
-fn prepare(flight: &Flight, route: &RoutePlan, path: Cow<'_, str>) -> Result<Outgoing, Refused> {
-    let uri = &flight.parts.uri;
+fn prepare(
+    request::Parts { uri, .. }: &request::Parts,
+    authority: Option<&str>,
+    route: &RoutePlan,
+    path: Cow<'_, str>,
+) -> Result<Outgoing, Refused> {
     let rewrite = &route.request;
     let as_received = uri.path_and_query().filter(|target| !target.as_str().starts_with('?'));
     let target = match as_received {
@@ -175,7 +180,7 @@ fn prepare(flight: &Flight, route: &RoutePlan, path: Cow<'_, str>) -> Result<Out
     };
     let host = match rewrite.host() {
         HostEdit::Set(host) => Host::Other(host.to_owned()),
-        HostEdit::Keep if flight.authority().is_some() => Host::Same,
+        HostEdit::Keep if authority.is_some() => Host::Same,
         HostEdit::Keep | HostEdit::Backend => Host::OfBackend,
     };
     Ok(Outgoing { target, framing: Framing::Empty, host })
@@ -242,7 +247,7 @@ async fn try_once(
     flight: &Flight,
     outgoing: &Outgoing,
     attempt: &Attempt,
-) -> Result<(Head, ResponseStream, Sent), Failed> {
+) -> Result<(Head, Box<ResponseStream>, Sent), Failed> {
     let connection = connect(flight, attempt).await?;
     let own_host = match outgoing.host {
         Host::OfBackend => {
@@ -307,7 +312,7 @@ async fn wait_for_head(flight: &Flight, attempt: &Attempt, call: &mut Call) -> R
     };
     timer.set(due(flight.now()));
     poll_fn(|cx| {
-        let interim = |status, headers: &HeaderMap| interim::pass_on(flight, status, headers);
+        let interim = |head: &Head| interim::pass_on(flight, head);
         if let Poll::Ready(polled) = call.poll_head(cx, to_head_request, interim) {
             return Poll::Ready(polled.map_err(|failed| match failed {
                 CallFailed::Closed => Lost::Backend(FailureKind::Closed),

@@ -11,29 +11,38 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use lb_core::{exchange::End, reason::Reason};
 
-use crate::{flight::Flight, upstream::ResponseStream};
+use crate::{
+    flight::Flight,
+    front::{PAST_BYTES_MIN, Piece},
+    upstream::ResponseStream,
+};
 
 /// The body of an answer.
 pub(crate) struct ResponseBody {
     /// Taken when the body has ended, whichever way.
     flight: Option<Box<Flight>>,
     source: Source,
+    /// It goes to the client past hyper.
+    goes_past: bool,
     /// The timer runs for the next frame.
     waiting: bool,
 }
 
 enum Source {
     Own(Bytes),
-    Backend(ResponseStream),
+    Backend(Box<ResponseStream>),
 }
 
 impl ResponseBody {
     pub(crate) fn own(flight: Box<Flight>, bytes: Bytes) -> Self {
-        Self { flight: Some(flight), source: Source::Own(bytes), waiting: false }.end_if_empty()
+        Self { flight: Some(flight), source: Source::Own(bytes), goes_past: false, waiting: false }
+            .end_if_empty()
     }
 
-    pub(crate) fn backend(flight: Box<Flight>, stream: ResponseStream) -> Self {
-        Self { flight: Some(flight), source: Source::Backend(stream), waiting: false }.end_if_empty()
+    pub(crate) fn backend(flight: Box<Flight>, stream: Box<ResponseStream>) -> Self {
+        let goes_past = stream.size_hint().exact().is_some_and(|bytes| bytes >= PAST_BYTES_MIN);
+        Self { flight: Some(flight), source: Source::Backend(stream), goes_past, waiting: false }
+            .end_if_empty()
     }
 
     /// hyper does not read a body that is empty from the start.
@@ -74,6 +83,20 @@ impl ResponseBody {
         flight.is_some_and(|flight| flight.deadline.is_some_and(|deadline| deadline <= flight.now()))
     }
 
+    /// The frame as hyper gets it.
+    fn pass(&mut self, frame: Frame<Bytes>) -> Frame<Piece> {
+        frame.map_data(|data| {
+            let Some(flight) = &mut self.flight else { return Piece::Copied(data) };
+            flight.response_bytes += data.len() as u64;
+            if !self.goes_past {
+                return Piece::Copied(data);
+            }
+            let count = data.len();
+            flight.front.send_past(data);
+            Piece::Counted(count)
+        })
+    }
+
     /// The backend is silent: until when?
     fn poll_time(&mut self, cx: &mut Context<'_>) -> Poll<Reason> {
         let Some(flight) = &self.flight else { return Poll::Pending };
@@ -93,16 +116,19 @@ impl ResponseBody {
 }
 
 impl Body for ResponseBody {
-    type Data = Bytes;
+    type Data = Piece;
     type Error = BrokenResponse;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BrokenResponse>>> {
+    ) -> Poll<Option<Result<Frame<Piece>, BrokenResponse>>> {
         let this = &mut *self;
         if this.is_overdue() {
             return Poll::Ready(Some(Err(this.broken(Reason::RequestTimeout))));
+        }
+        if this.goes_past && this.flight.as_ref().is_some_and(|flight| !flight.front.takes_piece()) {
+            return Poll::Pending;
         }
         let frame = match &mut this.source {
             Source::Own(bytes) if bytes.is_empty() => None,
@@ -128,9 +154,7 @@ impl Body for ResponseBody {
                 Poll::Ready(Some(Err(this.broken(Reason::ResponseTruncated))))
             }
             Some(Ok(frame)) => {
-                if let (Some(data), Some(flight)) = (frame.data_ref(), &mut this.flight) {
-                    flight.response_bytes += data.len() as u64;
-                }
+                let frame = this.pass(frame);
                 if this.is_end_stream() {
                     this.complete();
                 }

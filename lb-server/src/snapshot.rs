@@ -202,25 +202,24 @@ impl HeaderEdits {
         }
     }
 
+    /// Whether any field that a message brings may be dropped: nothing else need be asked where not.
+    pub(crate) fn drops_any(&self) -> bool {
+        !self.remove.is_empty() || !self.set.is_empty()
+    }
+
     /// Whether the fields of this name that a message brings are dropped.
     pub(crate) fn replaces(&self, name: &HeaderName) -> bool {
         self.remove.contains(name) || self.set.iter().any(|(set, _)| set == name)
     }
 
+    /// The same for a name as it came, in any case.
+    pub(crate) fn replaces_named(&self, name: &[u8]) -> bool {
+        let mut names = self.remove.iter().chain(self.set.iter().map(|(name, _)| name));
+        names.any(|dropped| dropped.as_str().as_bytes().eq_ignore_ascii_case(name))
+    }
+
     /// The fields that are added, in this order.
     pub(crate) fn added(&self) -> impl Iterator<Item = &(HeaderName, HeaderValue)> {
         self.set.iter().chain(&self.append)
-    }
-
-    pub(crate) fn apply(&self, headers: &mut http::HeaderMap) {
-        for name in &self.remove {
-            headers.remove(name);
-        }
-        for (name, value) in &self.set {
-            headers.insert(name, value.clone());
-        }
-        for (name, value) in &self.append {
-            headers.append(name, value.clone());
-        }
     }
 }

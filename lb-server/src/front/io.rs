@@ -53,6 +53,13 @@ impl Read for FrontIo {
             return settled;
         }
         let front = &*self.0;
+        if let Some(deliverable) = front.scan_early(&mut cursor) {
+            return if deliverable > 0 {
+                Poll::Ready(Ok(()))
+            } else {
+                self.settled().unwrap_or(Poll::Ready(Ok(())))
+            };
+        }
         let deliverable = {
             // SAFETY: the memory is only handed on as uninitialised, to a reader that initialises what
             // it fills; nothing is read from it before.
@@ -75,45 +82,33 @@ impl Read for FrontIo {
     }
 }
 
-impl FrontIo {
-    fn wrote(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        match result {
-            Poll::Ready(Ok(n)) => {
-                self.0.wrote();
-                Poll::Ready(Ok(n))
-            }
-            Poll::Pending => {
-                self.0.write_blocked();
-                Poll::Pending
-            }
-            failed => failed,
-        }
-    }
-}
-
 impl Write for FrontIo {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        ready!(self.0.poll_injected(cx))?;
-        let result = Pin::new(&mut *self.0.stream.borrow_mut()).poll_write(cx, bytes);
-        self.wrote(result)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        ready!(self.0.poll_injected(cx))?;
-        let result = Pin::new(&mut *self.0.stream.borrow_mut()).poll_write_vectored(cx, slices);
-        self.wrote(result)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
+        let front = &*self.0;
+        ready!(front.poll_injected(cx))?;
+        if front.past.borrow_mut().takes_over(bytes) {
+            // What does not leave now leaves with the flush that hyper asks for next.
+            front.wrote();
+            let _ = front.poll_past(cx)?;
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        ready!(front.poll_past(cx))?;
+        let written = match Pin::new(&mut *front.stream.borrow_mut()).poll_write(cx, bytes) {
+            Poll::Ready(written) => written?,
+            Poll::Pending => {
+                front.write_blocked();
+                front.past.borrow_mut().hyper_keeps(bytes.len());
+                return Poll::Pending;
+            }
+        };
+        front.wrote();
+        front.past.borrow_mut().hyper_keeps(bytes.len() - written);
+        Poll::Ready(Ok(written))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.0.poll_injected(cx))?;
+        ready!(self.0.poll_past(cx))?;
         self.0.flushed();
         Poll::Ready(Ok(()))
     }

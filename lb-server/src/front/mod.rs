@@ -4,6 +4,8 @@
 mod ending;
 mod io;
 mod park;
+mod past;
+mod watch;
 
 use std::{
     cell::{Cell, OnceCell, RefCell},
@@ -21,7 +23,11 @@ use http::Version;
 use lb_core::{config::ListenerLimits, reason::Reason, time::Instant};
 use tokio::io::AsyncWrite;
 
-use self::park::{Stage, Unparked, awake};
+pub(crate) use self::past::{PAST_BYTES_MIN, Piece};
+use self::{
+    park::{Stage, Unparked, awake},
+    past::Past,
+};
 use crate::{
     access_log::Record,
     framing::{Position, ScanLimits, Scanner},
@@ -65,6 +71,10 @@ pub(crate) struct Front {
     flushed: Cell<bool>,
     /// Bytes written past hyper, between two of its messages.
     injected: RefCell<Vec<u8>>,
+    /// What of the answer goes to the client past hyper.
+    past: RefCell<Past>,
+    /// Bytes behind the request in flight, read while the client was watched: hyper's next.
+    early: RefCell<Vec<u8>>,
     blocked_since: Cell<Option<Instant>>,
     /// The client will send nothing more.
     eof: Cell<bool>,
@@ -136,15 +146,23 @@ pub(crate) async fn serve(
                 }
             };
             let mut polled = connection.as_mut().poll(cx);
+            while polled.is_pending() && front.sends_past(cx) {
+                polled = connection.as_mut().poll(cx);
+            }
             if polled.is_pending() && front.draining.get() && !drain_begun && !front.is_unseen() {
                 // Only after a poll, so that a request that has arrived is still seen and served.
                 drain_begun = true;
                 connection.as_mut().graceful_shutdown();
                 polled = connection.as_mut().poll(cx);
             }
+            if polled.is_pending() && front.watch(cx).is_err() {
+                front.left.set(true);
+                return Poll::Ready(Ok(()));
+            }
             front.arm();
             if polled.is_pending() && front.may_park() {
                 front.awake_since.set(None);
+                *front.past.borrow_mut() = Past::default();
                 stage = Stage::Parked(front.worker.handle().park());
                 continue;
             }
@@ -186,6 +204,8 @@ impl Front {
             answered: Cell::new(false),
             flushed: Cell::new(true),
             injected: RefCell::new(Vec::new()),
+            past: RefCell::default(),
+            early: RefCell::default(),
             blocked_since: Cell::new(None),
             eof: Cell::new(false),
             left: Cell::new(false),
@@ -455,7 +475,7 @@ impl Front {
             return;
         }
         match self.wait.get() {
-            Wait::Begin if now < self.begin_by() => {} // it is time to park
+            Wait::Begin if now < self.begin_by() => self.put_off_parking(),
             Wait::Begin => self.closing.set(true),
             Wait::Head => self.refuse(Reason::RequestHeadTimeout, "the head did not arrive in time"),
             Wait::Flight => {

@@ -56,8 +56,10 @@ pub(super) fn awake(front: &Rc<Front>) -> Pin<Box<http1::Connection<FrontIo, imp
     let mut builder = http1::Builder::new();
     // Not `pipeline_flush`: it holds answers back, without bound, while the client's next request is at
     // hand or the client does not read, and drops them when the connection ends. One buffer for head and
-    // body it may be.
-    builder.writev(false).header_read_timeout(None);
+    // body it may be: what is large goes past it. `half_close` lets hyper not read during an answer, for
+    // which it would get itself a new buffer of 8 KiB each time; `Front::watch` does that for it. Dates are
+    // ours.
+    builder.writev(false).half_close(true).auto_date_header(false).header_read_timeout(None);
     let differ_from_hypers = limits.headers >= 100 || limits.request_head > 300 << 10;
     if differ_from_hypers {
         // One more than the scanner lets through, so that the scanner is who refuses.
@@ -70,14 +72,20 @@ pub(super) fn awake(front: &Rc<Front>) -> Pin<Box<http1::Connection<FrontIo, imp
 }
 
 impl Front {
-    /// When the connection may be parked, if nothing happens until then.
+    /// When to park the connection, or to see whether it may be, if no request comes until then.
     pub(super) fn park_at(&self) -> Option<Instant> {
-        let awake_since = self.awake_since.get()?;
-        self.is_at_rest().then(|| awake_since.max(self.since.get()) + PARK_AFTER)
+        Some(self.awake_since.get()?.max(self.since.get()) + PARK_AFTER)
     }
 
     pub(super) fn may_park(&self) -> bool {
-        self.park_at().is_some_and(|at| at <= self.worker.now())
+        self.park_at().is_some_and(|at| at <= self.worker.now()) && self.is_at_rest()
+    }
+
+    /// It is time to park. Where that may not be, it is tried again later.
+    pub(super) fn put_off_parking(&self) {
+        if !self.is_at_rest() {
+            self.awake_since.set(Some(self.worker.now()));
+        }
     }
 
     /// Whether hyper holds nothing that another one could not begin without: all that was read has been
@@ -93,6 +101,8 @@ impl Front {
             && !self.is_busy()
             && self.blocked_since.get().is_none()
             && self.injected.borrow().is_empty()
+            && self.early.borrow().is_empty()
+            && self.past.borrow().is_sent()
             && scanner.is_between_lines()
             && scanner.position() == Position::Between
             && scanner.heads() == self.begun.get()

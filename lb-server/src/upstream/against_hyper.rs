@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Method, Request, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -155,9 +155,15 @@ fn passed_on(status: StatusCode, mut headers: HeaderMap) -> HeaderMap {
         && !status.is_informational()
         && status != StatusCode::NO_CONTENT
     {
-        headers.insert(header::CONTENT_LENGTH, length);
+        headers.insert(header::CONTENT_LENGTH, without_zeros(length));
     }
     headers
+}
+
+/// A length is written anew.
+fn without_zeros(length: HeaderValue) -> HeaderValue {
+    let number = length.to_str().ok().and_then(|digits| digits.parse::<u64>().ok());
+    number.map_or(length, HeaderValue::from)
 }
 
 fn filtered(trailers: HeaderMap) -> Option<HeaderMap> {

@@ -9,7 +9,6 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use tokio::{
     io::AsyncReadExt,
@@ -27,11 +26,15 @@ use super::{
 use crate::{net::ReadHalf, request_body::RequestBody};
 
 /// Less room than this is not worth a read.
-const READ_BYTES_MIN: usize = 2 << 10;
+const READ_BYTES_MIN: usize = 1 << 10;
 /// Room for a head and a small body.
 const HEAD_READ_BYTES: usize = 8 << 10;
-/// Room for each read of a large body.
-const BODY_READ_BYTES_MAX: usize = 64 << 10;
+/// Room for the first reads of a large body.
+const BODY_READ_BYTES: usize = 64 << 10;
+/// Most room for a read of a body whose reads fill what they get.
+const BODY_READ_BYTES_MAX: usize = 128 << 10;
+/// More than a response's body may come in one read with its head.
+const HEAD_ROOM_BYTES: usize = 1 << 10;
 
 /// A request on its way to a backend, up to the head of the response.
 pub(crate) struct Call<B = RequestBody> {
@@ -39,6 +42,8 @@ pub(crate) struct Call<B = RequestBody> {
     reused: bool,
     read: ReadHalf,
     buffer: BytesMut,
+    /// Room for a head and what comes with it.
+    room: usize,
     heads: Heads,
     sending: Sending<B>,
     /// Nothing more can be sent; a response may have come before.
@@ -71,6 +76,7 @@ impl Connection {
             reused: self.reused,
             read: self.read,
             buffer: self.buffer,
+            room: self.last_bytes.saturating_add(HEAD_ROOM_BYTES).clamp(HEAD_READ_BYTES, BODY_READ_BYTES_MAX),
             heads: Heads::default(),
             sending: Sending::new(self.write, self.out, body, framing),
             cannot_send: false,
@@ -95,7 +101,7 @@ impl<B: Upload> Call<B> {
         &mut self,
         cx: &mut Context<'_>,
         to_head_request: bool,
-        mut interim: impl FnMut(StatusCode, &HeaderMap),
+        mut interim: impl FnMut(&Head),
     ) -> Poll<Result<Head, CallFailed>> {
         loop {
             if !self.cannot_send {
@@ -108,13 +114,13 @@ impl<B: Upload> Call<B> {
             match self.take_head(to_head_request, false)? {
                 Some(head) if head.status.is_informational() => {
                     // What it tells may let the request's body go on.
-                    interim(head.status, &head.headers);
+                    interim(&head);
                     continue;
                 }
                 Some(head) => return Poll::Ready(Ok(head)),
                 None => {}
             }
-            match ready!(poll_fill(&mut self.read, &mut self.buffer, HEAD_READ_BYTES, cx)) {
+            match ready!(poll_fill(&mut self.read, &mut self.buffer, self.room, cx)) {
                 Ok(0) | Err(_) => {
                     self.take_head(to_head_request, true)?;
                     return Poll::Ready(Err(CallFailed::Closed));
@@ -131,7 +137,9 @@ impl<B: Upload> Call<B> {
     }
 
     /// Goes on to the body that `head` announced.
-    pub(crate) fn into_body(self, head: &Head) -> ResponseStream {
+    ///
+    /// It comes in a box, since it goes through many hands.
+    pub(crate) fn into_body(self, head: &Head) -> Box<ResponseStream> {
         let upload = if self.sending.is_done() {
             Uploaded::Whole(self.sending.into_sent())
         } else if self.cannot_send {
@@ -139,26 +147,30 @@ impl<B: Upload> Call<B> {
         } else {
             Uploaded::Goes(Detached(self.sending.detach()))
         };
-        ResponseStream {
+        Box::new(ResponseStream {
             addr: self.addr,
             read: self.read,
             buffer: self.buffer,
             decoder: head.body,
+            bytes: 0,
+            room: self.room.max(BODY_READ_BYTES),
             keep_alive: head.keep_alive,
-            has_large_buffer: false,
+            has_large_buffer: self.room > KEPT_BUFFER_BYTES_MAX,
             upload,
-        }
+        })
     }
 }
 
-/// Reads into `buffer`, with room for about `room` bytes; 0 is the end of the stream.
+/// Reads into `buffer`, with room for about `room` bytes; 0 is the end of the stream. Memory whose bytes
+/// nobody has any more is used again first.
 fn poll_fill(
     read: &mut ReadHalf,
     buffer: &mut BytesMut,
     room: usize,
     cx: &mut Context<'_>,
 ) -> Poll<io::Result<usize>> {
-    if buffer.capacity() - buffer.len() < READ_BYTES_MIN {
+    let spare = buffer.capacity() - buffer.len();
+    if spare < room / 2 && !buffer.try_reclaim(room) && spare < READ_BYTES_MIN {
         buffer.reserve(room);
     }
     // Dropping the future loses nothing: it reads only in a poll that is ready.
@@ -171,6 +183,10 @@ pub(crate) struct ResponseStream {
     read: ReadHalf,
     buffer: BytesMut,
     decoder: BodyDecoder,
+    /// Bytes of the body so far.
+    bytes: usize,
+    /// Room for each read, where so much is expected.
+    room: usize,
     keep_alive: bool,
     /// The buffer is part of a larger one than a connection without a request should keep.
     has_large_buffer: bool,
@@ -252,19 +268,20 @@ impl ResponseStream {
         if !self.keep_alive {
             return None;
         }
+        let Self { addr, read, bytes: last_bytes, .. } = self;
         let buffer = if self.has_large_buffer { BytesMut::new() } else { self.buffer };
-        Some(Connection { addr: self.addr, read: self.read, write, buffer, out, reused: true })
+        Some(Connection { addr, read, write, buffer, last_bytes, out, reused: true })
     }
 
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let room = match self.decoder.expected() {
-            Some(bytes) => {
-                usize::try_from(bytes).unwrap_or(usize::MAX).clamp(HEAD_READ_BYTES, BODY_READ_BYTES_MAX)
-            }
-            None => BODY_READ_BYTES_MAX / 4,
-        };
+        let expected = self.decoder.expected().and_then(|bytes| usize::try_from(bytes).ok());
+        let room = self.room.min(expected.unwrap_or(BODY_READ_BYTES / 4).max(HEAD_READ_BYTES));
         self.has_large_buffer |= room > KEPT_BUFFER_BYTES_MAX;
-        poll_fill(&mut self.read, &mut self.buffer, room, cx)
+        let read = ready!(poll_fill(&mut self.read, &mut self.buffer, room, cx))?;
+        if read >= self.room {
+            self.room = (2 * self.room).min(BODY_READ_BYTES_MAX);
+        }
+        Poll::Ready(Ok(read))
     }
 }
 
@@ -280,7 +297,10 @@ impl Body for ResponseStream {
         loop {
             match this.decoder.take(&mut this.buffer) {
                 Err(Invalid(why)) => return Poll::Ready(Some(Err(BrokenBody(why)))),
-                Ok(Taken::Frame(frame)) => return Poll::Ready(Some(Ok(frame))),
+                Ok(Taken::Frame(frame)) => {
+                    this.bytes = this.bytes.saturating_add(frame.data_ref().map_or(0, Bytes::len));
+                    return Poll::Ready(Some(Ok(frame)));
+                }
                 Ok(Taken::End) => return Poll::Ready(None),
                 Ok(Taken::More) => {}
             }

@@ -14,8 +14,9 @@ use super::Connection;
 /// How often a worker looks through its unused connections.
 pub(crate) const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A larger buffer is given back while its connection is unused.
-pub(super) const KEPT_BUFFER_BYTES_MAX: usize = 16 << 10;
+/// A larger buffer is given back as soon as its connection is unused; a smaller one by a sweep. Enough for
+/// bodies of 16 KiB.
+pub(super) const KEPT_BUFFER_BYTES_MAX: usize = 24 << 10;
 
 /// A worker's unused connections.
 #[derive(Default)]

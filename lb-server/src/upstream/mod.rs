@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`request`] | writes fields and the framing of bodies |
 //! | [`response`], [`body`] | read heads and bodies out of a buffer, without I/O |
+//! | [`fields`] | a response's fields on their way to the client |
 //! | [`sending`] | moves a request, its streamed body included, into a socket |
 //! | [`call`] | leads one request and its response over a connection |
 //! | [`idle`] | keeps connections for the next request |
@@ -13,6 +14,7 @@
 
 mod body;
 mod call;
+mod fields;
 mod idle;
 mod request;
 mod response;
@@ -46,6 +48,8 @@ pub(crate) struct Connection {
     write: WriteHalf,
     /// What is read into; empty between requests.
     buffer: BytesMut,
+    /// Bytes of the last response's body: so much is expected of the next one.
+    last_bytes: usize,
     /// What heads are written into; empty between requests.
     out: Vec<u8>,
     /// It has carried a request before.
@@ -60,6 +64,6 @@ impl Connection {
     fn over(stream: Stream, addr: SocketAddr) -> Self {
         stream.set_nodelay();
         let (read, write) = stream.into_split();
-        Self { addr, read, write, buffer: BytesMut::new(), out: Vec::new(), reused: false }
+        Self { addr, read, write, buffer: BytesMut::new(), last_bytes: 0, out: Vec::new(), reused: false }
     }
 }

@@ -2,12 +2,27 @@
 //! tests and fuzzing.
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, header};
 
 use super::{
     body::{BodyDecoder, Taken},
     response::{Head, Heads, Invalid},
 };
+
+/// The fields of a head with all that goes out with it: what is announced, and the length of its body.
+pub(super) fn all_fields(head: &Head, to_head_request: bool) -> HeaderMap {
+    let mut headers = head.fields.to_map();
+    for value in &head.trailer {
+        headers.append(header::TRAILER, value.clone());
+    }
+    let has_body = !(to_head_request
+        || head.status.is_informational()
+        || [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&head.status));
+    if let Some(length) = head.body.remaining().filter(|_| has_body) {
+        headers.append(header::CONTENT_LENGTH, length.into());
+    }
+    headers
+}
 
 /// What was read of a stream.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -69,10 +84,10 @@ impl Reading {
         to_head_request: bool,
     ) -> Result<Ending, Invalid> {
         let mut heads = Heads::default();
-        let Head { status, headers, body: mut decoder, keep_alive } = loop {
+        let head = loop {
             match heads.take(&mut source.buffer, to_head_request, source.ended)? {
                 Some(head) if head.status.is_informational() => {
-                    self.interim.push((head.status, head.headers))
+                    self.interim.push((head.status, all_fields(&head, to_head_request)));
                 }
                 Some(head) => break head,
                 None if source.ended => return Ok(Ending::Truncated),
@@ -81,7 +96,8 @@ impl Reading {
                 }
             }
         };
-        self.head = Some((status, headers, keep_alive));
+        self.head = Some((head.status, all_fields(&head, to_head_request), head.keep_alive));
+        let mut decoder = head.body;
         loop {
             match decoder.take(&mut source.buffer)? {
                 Taken::Frame(frame) => match frame.into_data() {

@@ -4,11 +4,11 @@
 
 use std::mem::MaybeUninit;
 
-use bytes::BytesMut;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use bytes::{Buf, BytesMut};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 
-use super::body::BodyDecoder;
-use crate::forwarded::{self, Kind};
+use super::{body::BodyDecoder, fields::FieldLines};
+use crate::forwarded::{self, Meaning};
 
 /// Longest head that is read, in bytes.
 pub(crate) const HEAD_BYTES_MAX: usize = 128 << 10;
@@ -27,6 +27,7 @@ pub(crate) struct Invalid(pub(crate) &'static str);
 
 // Why a response is refused, where others need to know the words.
 pub(super) const BARE_LINE_FEED: &str = "a line ends without a carriage return";
+const BAD_VALUE: &str = "a field's value has control characters";
 pub(super) const CHUNKED_IN_10: &str = "Transfer-Encoding in HTTP/1.0";
 pub(super) const EMPTY_LINE: &str = "an empty line before the head";
 pub(super) const HEAD_TOO_LONG: &str = "the head is too long";
@@ -42,7 +43,10 @@ pub(super) const TWO_LENGTHS: &str = "two different Content-Lengths";
 #[derive(Debug)]
 pub(crate) struct Head {
     pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
+    /// Without a Content-Length that frames a body: `body` says it.
+    pub(crate) fields: FieldLines,
+    /// The values of `Trailer`, which is to be said by whoever frames the message anew.
+    pub(crate) trailer: Vec<HeaderValue>,
     pub(crate) body: BodyDecoder,
     /// The backend lets the connection be used again.
     pub(crate) keep_alive: bool,
@@ -93,73 +97,74 @@ impl Heads {
 }
 
 fn take_head(buffer: &mut BytesMut, to_head_request: bool) -> Result<Option<Head>, Invalid> {
-    let mut places = [Place::default(); FIELDS_MAX];
-    let Some(line) = find(buffer, &mut places)? else { return Ok(None) };
-    let bytes = buffer.split_to(line.length).freeze();
+    let Some((length, head)) = read_head(buffer, to_head_request)? else { return Ok(None) };
+    buffer.advance(length);
+    Ok(Some(head))
+}
+
+/// The head at the beginning of `buffer` and how many bytes it has; none while it is not complete.
+fn read_head(buffer: &[u8], to_head_request: bool) -> Result<Option<(usize, Head)>, Invalid> {
+    let mut storage = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+    let Some(Parsed { status, is_11, section, fields: parsed }) = parse(buffer, &mut storage)? else {
+        return Ok(None);
+    };
     let mut framing = Framing::default();
-    let mut headers = HeaderMap::with_capacity(line.count);
-    for place in &places[..line.count] {
-        let name = HeaderName::from_bytes(&bytes[place.name.range()])
-            .map_err(|_| Invalid("a field's name is not one"))?;
-        // A slice of the head's own bytes: values are not copied.
-        let value = HeaderValue::from_maybe_shared(bytes.slice(place.value.range()))
-            .map_err(|_| Invalid("a field's value has control characters"))?;
-        if framing.note(&name, &value)? == Note::OfThisHop || forwarded::kind(&name) == Kind::HopByHop {
-            continue;
+    let mut fields = FieldLines::with_room_for(section.len());
+    let mut trailer = Vec::new();
+    for (index, field) in parsed.iter().enumerate() {
+        let start = place(field, section);
+        let end = parsed.get(index + 1).map_or(section.len() - b"\r\n".len(), |next| place(next, section));
+        match forwarded::meaning(field.name.as_bytes()) {
+            Meaning::EndToEnd => fields.push(&section[start..end]),
+            Meaning::Date => fields.push_date(&section[start..end]),
+            Meaning::ContentLength => framing.note_length(field.value)?,
+            Meaning::TransferEncoding => framing.note_transfer_encoding(field.value),
+            Meaning::Connection => framing.note_connection(field.value),
+            Meaning::Trailer => {
+                // The parser takes no byte in a value that the map would not.
+                trailer.push(HeaderValue::from_bytes(field.value).map_err(|_| Invalid(BAD_VALUE))?);
+            }
+            Meaning::HopByHop => {}
         }
-        headers.try_append(name, value).map_err(|_| Invalid(TOO_MANY_FIELDS))?;
     }
     for name in framing.connection_names() {
-        headers.remove(name);
+        fields.remove(name.as_str());
+        if name == header::TRAILER {
+            trailer.clear();
+        }
     }
-    if line.status.is_informational() || line.status == StatusCode::NO_CONTENT {
-        // Such a response has no body, nor may it speak of one (RFC 9110 section 8.6): whoever is next
-        // might believe it.
-        headers.remove(header::CONTENT_LENGTH);
+    let body = framing.body(status, is_11, to_head_request)?;
+    // A length that frames nothing tells what there would be. With 1xx and 204 there would be nothing
+    // (RFC 9110 section 8.6): whoever is next might believe it.
+    let is_told = (to_head_request || status == StatusCode::NOT_MODIFIED)
+        && !status.is_informational()
+        && status != StatusCode::NO_CONTENT;
+    if let Some(length) = framing.length.filter(|_| is_told) {
+        fields.push_field(header::CONTENT_LENGTH.as_str(), length.to_string().as_bytes());
     }
-    let body = framing.body(line.status, line.is_11, to_head_request)?;
-    let keep_alive = framing.keep_alive(line.is_11) && body != BodyDecoder::UNTIL_CLOSE;
-    Ok(Some(Head { status: line.status, headers, body, keep_alive }))
+    let keep_alive = framing.keep_alive(is_11) && body != BodyDecoder::UNTIL_CLOSE;
+    Ok(Some((section.len(), Head { status, fields, trailer, body, keep_alive })))
 }
 
-/// A head, but for its fields.
-struct Line {
+/// A head as the parser sees it.
+struct Parsed<'b, 's> {
     status: StatusCode,
     is_11: bool,
-    /// Bytes of the whole head.
-    length: usize,
-    /// How many fields there are.
-    count: usize,
+    /// The whole head.
+    section: &'b [u8],
+    fields: &'s [httparse::Header<'b>],
 }
 
-/// Where a field stands in a head's bytes.
-#[derive(Clone, Copy, Default)]
-struct Place {
-    name: Span,
-    value: Span,
-}
-
-#[derive(Clone, Copy, Default)]
-struct Span {
-    start: u32,
-    end: u32,
-}
-
-impl Span {
-    /// `part` is a part of `whole`, which is shorter than 4 GiB.
-    fn of(part: &[u8], whole: &[u8]) -> Self {
-        let start = (part.as_ptr() as usize - whole.as_ptr() as usize) as u32;
-        Self { start, end: start + part.len() as u32 }
-    }
-
-    fn range(self) -> std::ops::Range<usize> {
-        self.start as usize..self.end as usize
-    }
+/// Where a field of `section` begins.
+fn place(field: &httparse::Header<'_>, section: &[u8]) -> usize {
+    field.name.as_ptr() as usize - section.as_ptr() as usize
 }
 
 /// Looks for a whole head at the beginning of `buffer`.
-fn find(buffer: &[u8], places: &mut [Place; FIELDS_MAX]) -> Result<Option<Line>, Invalid> {
-    let mut storage = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+fn parse<'b, 's>(
+    buffer: &'b [u8],
+    storage: &'s mut [MaybeUninit<httparse::Header<'b>>],
+) -> Result<Option<Parsed<'b, 's>>, Invalid> {
     let mut head = httparse::Response::new(&mut []);
     let config = httparse::ParserConfig::default();
     // Longer than a head may be is longer than is looked at.
@@ -167,7 +172,7 @@ fn find(buffer: &[u8], places: &mut [Place; FIELDS_MAX]) -> Result<Option<Line>,
     if matches!(window, [b'\r' | b'\n', ..]) {
         return Err(Invalid(EMPTY_LINE));
     }
-    let length = match config.parse_response_with_uninit_headers(&mut head, window, &mut storage) {
+    let length = match config.parse_response_with_uninit_headers(&mut head, window, storage) {
         Ok(httparse::Status::Complete(length)) => length,
         Ok(httparse::Status::Partial) if window.len() < HEAD_BYTES_MAX => return Ok(None),
         Ok(httparse::Status::Partial) => return Err(Invalid(HEAD_TOO_LONG)),
@@ -175,19 +180,15 @@ fn find(buffer: &[u8], places: &mut [Place; FIELDS_MAX]) -> Result<Option<Line>,
         Err(_) => return Err(Invalid("the head is malformed")),
     };
     let status = head.code.and_then(|code| StatusCode::from_u16(code).ok());
-    let count = head.headers.len();
-    for (place, field) in places.iter_mut().zip(&*head.headers) {
-        *place =
-            Place { name: Span::of(field.name.as_bytes(), window), value: Span::of(field.value, window) };
-    }
-    if !lines_end_well(&window[..length], places[..count].iter().map(|place| place.name.start as usize)) {
+    let (section, fields) = (&window[..length], &*head.headers);
+    if !lines_end_well(section, fields.iter().map(|field| place(field, section))) {
         return Err(Invalid(BARE_LINE_FEED));
     }
-    Ok(Some(Line {
+    Ok(Some(Parsed {
         status: status.ok_or(Invalid("the status is not one"))?,
         is_11: head.version == Some(1),
-        length,
-        count,
+        section,
+        fields,
     }))
 }
 
@@ -200,43 +201,32 @@ pub(super) fn lines_end_well(section: &[u8], mut starts: impl Iterator<Item = us
 
 /// What the fields say of the message's end and the connection's.
 #[derive(Default)]
-struct Framing {
+struct Framing<'b> {
     length: Option<u64>,
     transfer_encoding: bool,
     chunked: bool,
     close: bool,
     keep_alive: bool,
     /// The `Connection` fields that name others.
-    naming: Vec<HeaderValue>,
+    naming: Vec<&'b [u8]>,
 }
 
-#[derive(PartialEq, Eq)]
-enum Note {
-    PassOn,
-    /// The next hop does not get this field.
-    OfThisHop,
-}
-
-impl Framing {
-    fn note(&mut self, name: &HeaderName, value: &HeaderValue) -> Result<Note, Invalid> {
-        if *name == header::CONTENT_LENGTH {
-            let length = decimal(value.as_bytes()).ok_or(Invalid(NOT_A_LENGTH))?;
-            match self.length.replace(length) {
-                Some(before) if before != length => return Err(Invalid(TWO_LENGTHS)),
-                Some(_) => return Ok(Note::OfThisHop),
-                None => {}
-            }
-        } else if *name == header::TRANSFER_ENCODING {
-            // A second coding, in a list or in a second field, is one that nobody asked for.
-            self.chunked = !self.transfer_encoding && value.as_bytes().eq_ignore_ascii_case(b"chunked");
-            self.transfer_encoding = true;
-        } else if *name == header::CONNECTION {
-            self.note_connection(value);
+impl<'b> Framing<'b> {
+    fn note_length(&mut self, value: &[u8]) -> Result<(), Invalid> {
+        let length = decimal(value).ok_or(Invalid(NOT_A_LENGTH))?;
+        match self.length.replace(length) {
+            Some(before) if before != length => Err(Invalid(TWO_LENGTHS)),
+            _ => Ok(()),
         }
-        Ok(Note::PassOn)
     }
 
-    fn note_connection(&mut self, value: &HeaderValue) {
+    fn note_transfer_encoding(&mut self, value: &[u8]) {
+        // A second coding, in a list or in a second field, is one that nobody asked for.
+        self.chunked = !self.transfer_encoding && value.eq_ignore_ascii_case(b"chunked");
+        self.transfer_encoding = true;
+    }
+
+    fn note_connection(&mut self, value: &'b [u8]) {
         let mut names_others = false;
         for option in options(value) {
             if option.eq_ignore_ascii_case(b"close") {
@@ -248,7 +238,7 @@ impl Framing {
             }
         }
         if names_others {
-            self.naming.push(value.clone());
+            self.naming.push(value);
         }
     }
 
@@ -256,7 +246,7 @@ impl Framing {
     fn connection_names(&self) -> impl Iterator<Item = HeaderName> {
         self.naming
             .iter()
-            .flat_map(options)
+            .flat_map(|value| options(value))
             .filter_map(|name| HeaderName::from_bytes(name).ok())
             .filter(forwarded::may_be_named)
     }
@@ -298,6 +288,6 @@ fn decimal(digits: &[u8]) -> Option<u64> {
     std::str::from_utf8(digits).ok()?.parse().ok().filter(|length| *length <= LENGTH_BYTES_MAX)
 }
 
-fn options(connection: &HeaderValue) -> impl Iterator<Item = &[u8]> {
-    connection.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
+fn options(connection: &[u8]) -> impl Iterator<Item = &[u8]> {
+    connection.split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
 }

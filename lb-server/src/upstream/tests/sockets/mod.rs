@@ -142,7 +142,7 @@ fn get(connection: Connection) -> Call<TestBody> {
 }
 
 async fn head(call: &mut Call<TestBody>) -> Result<Head, CallFailed> {
-    poll_fn(|cx| call.poll_head(cx, false, |_, _| {})).await
+    poll_fn(|cx| call.poll_head(cx, false, |_| {})).await
 }
 
 /// The body and its trailers; none if it broke off.

@@ -111,9 +111,9 @@ fn a_body_that_is_held_back_goes_after_100_continue() {
         };
         let mut told = Vec::new();
         let heading = poll_fn(|cx| {
-            call.poll_head(cx, false, |status, _| {
-                told.push(status.as_u16());
-                if status == 100 {
+            call.poll_head(cx, false, |interim| {
+                told.push(interim.status.as_u16());
+                if interim.status == 100 {
                     body.release();
                 }
             })
@@ -239,7 +239,7 @@ fn a_call_that_is_dropped_closes_its_connection() {
     run(async {
         let (connection, mut backend) = pair().await;
         let mut call = get(connection);
-        assert!(poll_fn(|cx| Poll::Ready(call.poll_head(cx, false, |_, _| {}))).await.is_pending());
+        assert!(poll_fn(|cx| Poll::Ready(call.poll_head(cx, false, |_| {}))).await.is_pending());
         drop(call);
         assert!(read_to_end(&mut backend).await.ends_with(b"\r\n\r\n"));
     });

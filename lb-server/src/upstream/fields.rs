@@ -1,0 +1,144 @@
+//! The fields of a response, on their way from a backend to the client as lines of bytes.
+//!
+//! They are never put into a map: most responses pass as they are, and a map costs a hash, a copy and a
+//! reference count for each field, on the way in and on the way out.
+
+use http::header;
+
+use super::request::write_field;
+use crate::snapshot::HeaderEdits;
+
+/// Room for what is added to most responses: a Date.
+const ADDED_BYTES: usize = 40;
+
+/// Whole field lines, each with its end, in the order in which they came.
+#[derive(Debug, Default)]
+pub(crate) struct FieldLines {
+    bytes: Vec<u8>,
+    has_date: bool,
+}
+
+impl FieldLines {
+    pub(super) fn with_room_for(bytes: usize) -> Self {
+        Self { bytes: Vec::with_capacity(bytes + ADDED_BYTES), has_date: false }
+    }
+
+    /// Adds a line, which ends in CRLF.
+    pub(super) fn push(&mut self, line: &[u8]) {
+        self.bytes.extend_from_slice(line);
+    }
+
+    /// Adds the line of a Date.
+    pub(super) fn push_date(&mut self, line: &[u8]) {
+        self.has_date = true;
+        self.push(line);
+    }
+
+    /// Adds a field.
+    pub(crate) fn push_field(&mut self, name: &str, value: &[u8]) {
+        self.has_date |= name == header::DATE.as_str();
+        write_field(&mut self.bytes, name, value);
+    }
+
+    /// Whether there is a Date.
+    pub(crate) fn has_date(&self) -> bool {
+        self.has_date
+    }
+
+    /// Takes out all fields of this name.
+    pub(super) fn remove(&mut self, name: &str) {
+        self.retain(|field| !field.eq_ignore_ascii_case(name.as_bytes()));
+    }
+
+    /// Does to the fields what a route says.
+    pub(crate) fn apply(&mut self, edits: &HeaderEdits) {
+        if edits.drops_any() {
+            self.retain(|field| !edits.replaces_named(field));
+        }
+        for (name, value) in edits.added() {
+            self.push_field(name.as_str(), value.as_bytes());
+        }
+    }
+
+    fn retain(&mut self, mut keeps: impl FnMut(&[u8]) -> bool) {
+        let mut kept = Vec::with_capacity(self.bytes.capacity());
+        self.has_date = false;
+        for line in self.bytes.split_inclusive(|&byte| byte == b'\n') {
+            let name = &line[..memchr::memchr(b':', line).unwrap_or(line.len())];
+            if keeps(name) {
+                self.has_date |= name.eq_ignore_ascii_case(header::DATE.as_str().as_bytes());
+                kept.extend_from_slice(line);
+            }
+        }
+        self.bytes = kept;
+    }
+
+    /// The lines as they go out.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The memory of the lines.
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
+    /// The fields as a map.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn to_map(&self) -> http::HeaderMap {
+        let mut section = self.bytes.clone();
+        section.extend_from_slice(b"\r\n");
+        let mut storage = [httparse::EMPTY_HEADER; 256];
+        let parsed = httparse::parse_headers(&section, &mut storage);
+        let Ok(httparse::Status::Complete((_, fields))) = parsed else { panic!("not fields: {section:?}") };
+        let mut map = http::HeaderMap::new();
+        for field in fields {
+            let name = http::HeaderName::from_bytes(field.name.as_bytes()).expect("a name");
+            map.append(name, http::HeaderValue::from_bytes(field.value).expect("a value"));
+        }
+        map
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lb_core::config;
+
+    use super::*;
+
+    fn lines(text: &str) -> FieldLines {
+        let mut lines = FieldLines::default();
+        for line in text.split_inclusive('\n') {
+            if line.to_ascii_lowercase().starts_with("date:") {
+                lines.push_date(line.as_bytes());
+            } else {
+                lines.push(line.as_bytes());
+            }
+        }
+        lines
+    }
+
+    #[test]
+    fn a_routes_edits() {
+        let edits = HeaderEdits::compile(&config::HeaderEdits {
+            remove: vec!["x-gone".into(), "date".into()],
+            set: vec![("x-set".into(), "new".into())],
+            append: vec![("x-more".into(), "2".into())],
+        });
+        let mut fields =
+            lines("X-GONE: 1\r\nServer:a \r\nDate: now\r\nX-Set: old\r\nx-more: 1\r\nX-Set:\r\n");
+        assert!(fields.has_date());
+        fields.apply(&edits);
+        assert_eq!(fields.as_bytes(), b"Server:a \r\nx-more: 1\r\nx-set: new\r\nx-more: 2\r\n");
+        assert!(!fields.has_date());
+        fields.push_field("date", b"then");
+        assert!(fields.has_date());
+    }
+
+    #[test]
+    fn no_edits_change_nothing() {
+        let mut fields = lines("A: b\r\nDATE: c\r\n");
+        fields.apply(&crate::snapshot::NO_EDITS);
+        assert_eq!(fields.into_bytes(), b"A: b\r\nDATE: c\r\n");
+    }
+}
