@@ -5,7 +5,7 @@ use std::{cell::RefCell, collections::BTreeMap, net::SocketAddr, rc::Rc, sync::A
 use lb_core::{
     config::{self, AdminState, BackendAddress},
     health::{self, CheckFailure},
-    pool::{Change, EndpointId, Pool, WaiterId},
+    pool::{Change, EndpointId, Pool, ProbeAnswer, WaiterId},
     prng::Prng,
     time::{Instant, nanos},
 };
@@ -13,6 +13,7 @@ use lb_core::{
 use super::{
     fault::Condition,
     model::{Backend, Model},
+    probe::{Probe, Stage},
 };
 
 /// Looks at a backend that stands still, in parts of the check's timeout.
@@ -41,6 +42,8 @@ pub(super) struct Check {
 pub(super) struct Wishes {
     /// Checks to make.
     pub(super) checks: Vec<Check>,
+    /// Probes to send.
+    pub(super) probes: Vec<Probe>,
     /// When to be woken, if that is not scheduled yet.
     pub(super) wake: Option<u64>,
     /// The requests of its queue that have news, with their attempts.
@@ -71,7 +74,7 @@ impl Balancer {
     pub(super) fn tend(&mut self, index: u32, now: u64, wishes: &mut Wishes) {
         let mut pool = self.pool.borrow_mut();
         let due = pool.next_wake().map_or(u64::MAX, Instant::as_nanos);
-        if due >= self.wake && !pool.has_transitions() && !pool.has_woken() {
+        if due >= self.wake && !pool.has_transitions() && !pool.has_woken() && !pool.has_probes() {
             return;
         }
         let at = Instant::from_nanos(now);
@@ -86,6 +89,15 @@ impl Balancer {
                     by: now.saturating_add(by),
                 });
             }
+        }
+        while let Some(probe) = pool.poll_probe() {
+            wishes.probes.push(Probe {
+                balancer: index,
+                backend: backend_at(probe.addr),
+                endpoint: probe.endpoint,
+                by: now.saturating_add(nanos(pool.config().prequal.timeout)),
+                stage: Stage::Sent,
+            });
         }
         while let Some(id) = pool.poll_woken() {
             let turn = self.waiters.get(&id).map(|&(request, attempt)| (id, request, attempt));
@@ -128,6 +140,10 @@ impl Balancer {
 
     pub(super) fn on_check(&mut self, check: &Check, result: Result<(), CheckFailure>, now: u64) {
         self.pool.borrow_mut().on_check(check.endpoint, result, Instant::from_nanos(now));
+    }
+
+    pub(super) fn on_probe(&mut self, probe: &Probe, answer: Option<ProbeAnswer>, now: u64) {
+        self.pool.borrow_mut().on_probe(probe.endpoint, answer, Instant::from_nanos(now));
     }
 
     /// An operator drains a backend, or makes it ready again.
