@@ -4,6 +4,8 @@ mod bench;
 mod containers;
 mod course;
 mod images;
+mod leaderboard;
+mod reality;
 mod test;
 
 use std::process::ExitCode;
@@ -26,6 +28,10 @@ enum Command {
     Course(course::Options),
     /// Measure lb side by side with nginx, HAProxy and Caddy
     Bench(bench::Options),
+    /// Rank all algorithms in all scenarios of the simulator
+    Leaderboard(leaderboard::Options),
+    /// Hold the simulator's predictions against the real lb
+    Reality(reality::Options),
     /// Build the container images of lb and of the mock backend
     Images(images::Options),
     /// Wait for the end of standard input and remove what a run of the tests has left in the container engine
@@ -40,6 +46,8 @@ fn main() -> ExitCode {
         Command::Test(options) => test::run(&options),
         Command::Course(options) => return course::run(options),
         Command::Bench(options) => bench::run(&options),
+        Command::Leaderboard(options) => leaderboard::run(&options),
+        Command::Reality(options) => reality::run(&options),
         Command::Images(options) => images::run(&options),
         Command::Guard { run } => containers::guard(&run),
         Command::Lint => test::lint(),
