@@ -212,6 +212,27 @@ mod tests {
         }
     }
 
+    /// A short run from end to end, with the lb that cargo has at hand: nothing fails, and the page has its row.
+    /// How near the figures are depends on the machine; that no answer is faster than its work does not.
+    #[test]
+    fn a_short_run() {
+        assert!(crate::test::cargo(&["build", "--quiet", "--package", "lb-server", "--bin", "lb"]));
+        let own = std::env::current_exe().unwrap();
+        let lb = own.ancestors().nth(2).unwrap().join("lb");
+        let words = ["reality", "--load", "0.3", "--algorithm", "p2c", "--seconds", "2", "--lb"];
+        let options = Cli::try_parse_from(words.iter().copied().chain([lb.to_str().unwrap()])).unwrap().options;
+        let backends = Backends::start(BACKENDS, SLOTS).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let overhead = measure_overhead(&lb, &backends, dir.path()).unwrap();
+        assert!(overhead > Duration::ZERO);
+        let cell = cell(&options, &lb, &backends, dir.path(), (0.3, "p2c"), overhead).unwrap();
+        assert_eq!((cell.seen.errors, cell.others.len() as u64), (0, OTHER_SEEDS));
+        // Some 480 requests a second, less the warm-up; the median of the work alone is ln 2 of its mean.
+        assert!((700..1100).contains(&cell.seen.latencies.len()), "{}", cell.seen.latencies.len());
+        assert!(cell.real.p50 > 0.8 * SERVICE_NANOS * std::f64::consts::LN_2, "{}", cell.real.p50);
+        assert!(cell.line().contains("p2c"));
+    }
+
     /// The simulator gets the configuration that lb gets, and the rate that the load says.
     #[test]
     fn the_model_is_that_of_the_configuration() {

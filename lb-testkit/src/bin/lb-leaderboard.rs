@@ -53,10 +53,12 @@ fn run(
         let runs = board.outcomes.iter().flat_map(|outcome| &outcome.runs);
         requests += runs.map(|run| run.ledger.arrivals).sum::<u64>();
         eprintln!("{}: {:.0} s so far", board.file, started.elapsed().as_secs_f64());
+        let verdicts = board.scenario.judge(&board.outcomes);
+        verdicts.iter().filter(|verdict| !verdict.holds).for_each(|verdict| eprintln!("  {}", verdict.text));
         boards.push(board);
     }
     let facts = Facts {
-        command: "cargo xtask leaderboard".into(),
+        command: format!("cargo xtask leaderboard --seeds {seeds}"),
         date: date.into(),
         machine: format!(
             "{:.0} million requests in {:.0} s on {machine}",

@@ -69,13 +69,14 @@ impl Balancer {
         Self { pool: Rc::new(RefCell::new(pool)), waiters: BTreeMap::new(), wake: u64::MAX }
     }
 
-    /// Does what time asks for, and says what is to be done. Called after each call to the pool.
+    /// Does what time asks for, and says what is to be done; gives whether there may be something. Called after
+    /// each call to the pool.
     #[inline]
-    pub(super) fn tend(&mut self, index: u32, now: u64, wishes: &mut Wishes) {
+    pub(super) fn tend(&mut self, index: u32, now: u64, wishes: &mut Wishes) -> bool {
         let mut pool = self.pool.borrow_mut();
         let due = pool.next_wake().map_or(u64::MAX, Instant::as_nanos);
         if due >= self.wake && !pool.has_transitions() && !pool.has_woken() && !pool.has_probes() {
-            return;
+            return false;
         }
         let at = Instant::from_nanos(now);
         if due <= now {
@@ -110,6 +111,7 @@ impl Balancer {
             self.wake = next.max(now + 1);
             wishes.wake = Some(self.wake);
         }
+        true
     }
 
     /// The wake-up that was scheduled is there, unless an earlier one came in its place.

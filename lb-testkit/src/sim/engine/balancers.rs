@@ -125,7 +125,13 @@ impl Run<'_> {
     #[inline]
     pub(super) fn tend(&mut self, balancer: u32) {
         let now = self.queue.now();
-        self.balancers[balancer as usize].tend(balancer, now, &mut self.wishes);
+        if self.balancers[balancer as usize].tend(balancer, now, &mut self.wishes) {
+            self.grant(balancer, now);
+        }
+    }
+
+    /// Schedules what a balancer wants.
+    fn grant(&mut self, balancer: u32, now: u64) {
         if let Some(at) = self.wishes.wake.take() {
             self.queue.at(at, What::Wake { balancer });
         }

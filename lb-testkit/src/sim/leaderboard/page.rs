@@ -81,6 +81,15 @@ fn section(board: &Board, reading: Option<&str>) -> String {
         }
         text += &table(&outcomes.iter().collect::<Vec<_>>(), scenario.rank);
     }
+    let verdicts = scenario.judge(outcomes);
+    let broken = verdicts.iter().filter(|verdict| !verdict.holds);
+    let broken: Vec<&str> = broken.map(|verdict| verdict.text.trim_start_matches("FAIL ")).collect();
+    let _ = match &broken[..] {
+        [] => writeln!(text, "\nAll {} expectations of the file hold.", verdicts.len()),
+        broken => {
+            writeln!(text, "\nOf {} expectations these do not hold: {}.", verdicts.len(), broken.join("; "))
+        }
+    };
     if let Some(reading) = reading {
         let _ = write!(text, "\n{reading}\n");
     }
