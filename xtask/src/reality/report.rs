@@ -135,8 +135,8 @@ pub(super) fn page(facts: &Facts, cells: &[Cell]) -> String {
          - Requests are an open Poisson process. Both meet the same ones: the clients send at the simulator's \
          times, with the simulator's work. Latency counts from when a request was due, not from when it was \
          sent. What random draws lb makes is its own.\n\
-         - The prediction includes a constant, measured before with requests one at a time: lb and the network \
-         add {} ms to each. The first tenth of each run is not measured.\n\
+         - The prediction includes a constant, measured before with requests of known work that never wait: lb and the \
+         network add {} ms to each. The first tenth of each run is not measured.\n\
          - `others` is the range of the predicted p99 over {} further seeds: what a run of this length can tell.\n\
          - Within tolerance is 10 % at p50 and 20 % at p99: {within} of {} are.\n\n\
          | load | algorithm | requests | p50 predicted | real | error | p99 predicted | real | error | others | |\n\
@@ -203,7 +203,7 @@ mod tests {
             overhead: Duration::from_micros(430),
         };
         let page = page(&facts, &[cell(figures(20.0, 125.0)), cell(figures(25.0, 125.0))]);
-        assert!(page.contains("add 0.43 ms to each"), "{page}");
+        assert!(page.contains("network add 0.43 ms to each"), "{page}");
         assert!(page.contains("1 of 2 are"), "{page}");
         let row =
             "| 0.6 | p2c | 1000 | 20.0 | 20.0 | +0.0 % | 100.0 | 125.0 | -20.0 % | 100.0 to 135.0 | within |";
