@@ -6,7 +6,9 @@ mod course;
 mod images;
 mod leaderboard;
 mod reality;
+mod sim_net;
 mod test;
+mod validate;
 
 use std::process::ExitCode;
 
@@ -32,11 +34,15 @@ enum Command {
     Leaderboard(leaderboard::Options),
     /// Hold the simulator's predictions against the real lb
     Reality(reality::Options),
+    /// Hold the simulator, and with it the decisions of lb, against theory
+    Validate(validate::Options),
     /// Build the container images of lb and of the mock backend
     Images(images::Options),
     /// Wait for the end of standard input and remove what a run of the tests has left in the container engine
     #[command(hide = true)]
     Guard { run: String },
+    /// Run the server on a simulated network, one run a seed, with faults drawn from it
+    SimNet(sim_net::Options),
     /// Check formatting, clippy and documentation, all warnings denied
     Lint,
 }
@@ -48,8 +54,10 @@ fn main() -> ExitCode {
         Command::Bench(options) => bench::run(&options),
         Command::Leaderboard(options) => leaderboard::run(&options),
         Command::Reality(options) => reality::run(&options),
+        Command::Validate(options) => validate::run(&options),
         Command::Images(options) => images::run(&options),
         Command::Guard { run } => containers::guard(&run),
+        Command::SimNet(options) => sim_net::run(&options),
         Command::Lint => test::lint(),
     };
     if report { ExitCode::SUCCESS } else { ExitCode::FAILURE }

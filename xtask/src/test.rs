@@ -4,7 +4,7 @@ use std::{env, process::Command, time::Instant};
 
 use clap::Args;
 
-use crate::{containers, course};
+use crate::{containers, course, validate};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -27,7 +27,7 @@ struct Tier {
     args: &'static [&'static str],
 }
 
-const TIERS: [Tier; 5] = [
+const TIERS: [Tier; 7] = [
     Tier {
         name: "core",
         about: "decisions: unit and property tests of lb-core, with its doc examples",
@@ -35,8 +35,8 @@ const TIERS: [Tier; 5] = [
     },
     Tier {
         name: "testkit",
-        about: "the mock backends and the raw client",
-        args: &["test", "--package", "lb-testkit"],
+        about: "the mock backends, the raw client, the simulated network",
+        args: &["test", "--package", "lb-testkit", "--features", "sim"],
     },
     Tier {
         name: "server",
@@ -47,6 +47,16 @@ const TIERS: [Tier; 5] = [
         name: "suite",
         about: "chapters 1 to 8, the guide and its pages, the server's promises end to end, the command line",
         args: &["test", "--package", "lb-tests"],
+    },
+    Tier {
+        name: "theory",
+        about: "the simulator against closed forms and published tables: the fast part of cargo xtask validate",
+        args: validate::FAST,
+    },
+    Tier {
+        name: "sim-net",
+        about: "the whole server on a simulated network: a fixed handful of seeds, resets at every byte",
+        args: &["test", "--package", "lb-tests", "--features", "sim", "--test", "sim_net"],
     },
     Tier {
         name: "xtask",
