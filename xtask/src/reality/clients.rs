@@ -81,9 +81,8 @@ pub(super) fn send(to: SocketAddr, requests: &[(u64, u64)], warmup: Duration) ->
         }
     };
     thread::scope(|scope| {
-        let threads =
-            (0..CONNECTIONS.min(requests.len())).map(|_| thread::Builder::new().spawn_scoped(scope, work));
-        threads.map(|thread| thread.map(drop)).collect::<io::Result<()>>()
+        (0..CONNECTIONS.min(requests.len()))
+            .try_for_each(|_| thread::Builder::new().spawn_scoped(scope, work).map(drop))
     })
     .map_err(|error| format!("the clients: {error}"))?;
     let mut seen = all.into_inner().map_err(|_| "a client failed".to_owned())?;
