@@ -103,6 +103,11 @@ impl Past {
         self.head.is_empty() && (self.piece.is_empty() || self.piece_waits)
     }
 
+    /// Bytes of what is here that have not left.
+    fn unsent_bytes(&self) -> usize {
+        self.head.len() - self.head_sent + self.piece.len()
+    }
+
     /// hyper wants these bytes written: takes all of them if fields are to go among them. Only when all
     /// that may be sent has been: it may be the end of the answer before, which hyper does not wait for
     /// where the request's body ends after its answer.
@@ -188,11 +193,14 @@ impl Front {
         if past.is_sent() {
             return Poll::Ready(Ok(()));
         }
+        let before = past.unsent_bytes();
         let sent = past.poll_send(cx, &mut *self.stream.borrow_mut());
+        if past.unsent_bytes() < before {
+            // A client that takes its time with a piece takes it nevertheless.
+            self.wrote();
+        }
         if sent.is_pending() {
             self.write_blocked();
-        } else {
-            self.wrote();
         }
         sent
     }
@@ -349,6 +357,16 @@ mod tests {
         write(&mut past, &mut slow, format!("{own}HTTP/1.1 200 OK\r\n\r\n").as_bytes());
         let expected = format!("body{own}HTTP/1.1 200 OK\r\nA: b\r\n\r\n");
         assert_eq!(String::from_utf8_lossy(&slow.taken), expected);
+    }
+
+    /// It was not, and a client that took each piece slowly was taken for one that takes nothing.
+    #[test]
+    fn a_part_of_a_piece_is_seen_to_leave() {
+        let (mut past, mut slow) = (Past::default(), Slow { takes: vec![3, 0], calls: 0, taken: Vec::new() });
+        past.put_piece(Bytes::from_static(b"a body"));
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(past.poll_send(&mut cx, &mut slow).is_pending());
+        assert_eq!(past.unsent_bytes(), 3);
     }
 
     #[test]
