@@ -8,7 +8,7 @@
 use std::{
     cell::Cell,
     io,
-    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    net::SocketAddr,
     rc::Rc,
     sync::{Arc, atomic::Ordering},
     time::{Duration, SystemTime},
@@ -16,26 +16,20 @@ use std::{
 
 use arc_swap::ArcSwap;
 use lb_core::{config, reason::Reason};
-use rustix::{
-    io::Errno,
-    net::{SocketFlags, acceptfrom_with},
-};
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::{
-    io::unix::AsyncFd,
+    io::AsyncWriteExt,
     sync::{mpsc::error::SendError, oneshot},
     task::{JoinHandle, spawn_local},
 };
 
 use crate::{
     access_log::Record,
+    net::{Accepted, Listener, Net, Socket},
     reply::{self, Manner},
     server::{ListenerState, StartError},
     worker::{Slot, Task, Worker, WorkerHandle},
 };
 
-/// Connections that wait for being accepted by one worker; the system may keep fewer.
-const BACKLOG: i32 = 4096;
 /// Connections that are accepted before others of the worker's tasks have their turn.
 const ACCEPTS_MAX: usize = 32;
 /// How long accepting rests when the system has no more file descriptors.
@@ -48,37 +42,22 @@ const SLACK_SHARE: usize = 16;
 
 /// A bound listener, not yet accepting: a socket for each worker.
 pub(crate) struct Bound {
-    sockets: Vec<TcpListener>,
+    sockets: Vec<Socket>,
     address: SocketAddr,
     state: Arc<ArcSwap<ListenerState>>,
 }
 
 /// Binds a listener's address for this many workers. `beside_own`: the address may overlap that of another
 /// listener of this process, which a reload is about to close.
-pub(crate) fn bind(config: &config::Listener, workers: usize, beside_own: bool) -> Result<Bound, StartError> {
-    let try_bind = || -> io::Result<(Vec<TcpListener>, SocketAddr)> {
-        // The first one takes the address only where nobody else has it, another process of ours included.
-        // The others share it then.
-        let first = listen(config.bind, beside_own)?;
-        SockRef::from(&first).set_reuse_port(true)?;
-        let address = first.local_addr()?;
-        let others = (1..workers).map(|_| listen(address, true));
-        Ok((std::iter::once(Ok(first)).chain(others).collect::<io::Result<_>>()?, address))
-    };
-    let (sockets, address) = try_bind().map_err(|error| StartError::Bind(config.bind, error))?;
+pub(crate) fn bind(
+    net: &Net,
+    config: &config::Listener,
+    workers: usize,
+    beside_own: bool,
+) -> Result<Bound, StartError> {
+    let bound = net.listen(config.bind, workers, beside_own);
+    let (sockets, address) = bound.map_err(|error| StartError::Bind(config.bind, error))?;
     Ok(Bound { sockets, address, state: Arc::new(ArcSwap::new(ListenerState::new(config, None))) })
-}
-
-fn listen(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(shared)?;
-    socket.set_nonblocking(true)?;
-    // Small answers must not wait for an acknowledgement. Accepted sockets take it over.
-    socket.set_tcp_nodelay(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
 }
 
 /// A listener that accepts, as the control thread sees it.
@@ -91,7 +70,7 @@ impl Listening {
     /// Gives each worker its socket; all of them accept when this returns.
     pub(crate) async fn start(bound: Bound, workers: &[WorkerHandle]) -> io::Result<Self> {
         let Bound { sockets, address, state } = bound;
-        let begin = |(socket, worker): (TcpListener, &WorkerHandle)| {
+        let begin = |(socket, worker): (Socket, &WorkerHandle)| {
             let (begun, answer) = oneshot::channel();
             // A worker that has ended drops the socket, and takes no share of the connections so.
             let _ = worker.tasks.send(Task::Listen { socket, state: Arc::clone(&state), begun });
@@ -158,16 +137,13 @@ pub(crate) struct Acceptor {
 impl Acceptor {
     /// Begins to accept; on the worker's thread.
     pub(crate) fn start(
-        socket: TcpListener,
+        socket: Socket,
         state: Arc<ArcSwap<ListenerState>>,
         worker: &Rc<Worker>,
     ) -> io::Result<Self> {
-        // SAFETY: a TcpListener owns its descriptor, gives out always the same one, and closes it only
-        // when it is dropped, which `AsyncFd` does after it has deregistered it.
-        #[allow(unsafe_code)]
-        let socket = unsafe { AsyncFd::register(socket)? };
+        let listener = socket.register()?;
         let accepting =
-            Rc::new(Accepting { socket, state, worker: Rc::clone(worker), refusing: Rc::default() });
+            Rc::new(Accepting { listener, state, worker: Rc::clone(worker), refusing: Rc::default() });
         let task = spawn_local(Rc::clone(&accepting).run());
         Ok(Self { accepting, task })
     }
@@ -179,7 +155,7 @@ impl Acceptor {
     /// Takes what the system has already accepted, closes the socket, and tells `closed`.
     pub(crate) fn stop(self, closed: oneshot::Sender<()>) {
         let Self { accepting, task } = self;
-        while let Some(accepted) = accepting.accept_now() {
+        while let Some(accepted) = accepting.listener.accept_now() {
             match accepted {
                 Ok((stream, peer)) => accepting.take(stream, peer, Place::Here),
                 Err(error) => {
@@ -198,7 +174,7 @@ impl Acceptor {
 }
 
 struct Accepting {
-    socket: AsyncFd<TcpListener>,
+    listener: Listener,
     state: Arc<ArcSwap<ListenerState>>,
     worker: Rc<Worker>,
     refusing: Rc<Cell<usize>>,
@@ -217,14 +193,14 @@ impl Accepting {
     async fn run(self: Rc<Self>) {
         let mut accepted = 0usize;
         loop {
-            let mut ready = match self.socket.readable().await {
+            let mut ready = match self.listener.readable().await {
                 Ok(ready) => ready,
                 Err(error) => {
                     tracing::error!(%error, "accepting has ended");
                     return;
                 }
             };
-            match self.accept_now() {
+            match self.listener.accept_now() {
                 None => ready.clear_ready(),
                 Some(Ok((stream, peer))) => self.take(stream, peer, Place::Anywhere),
                 Some(Err(error)) => {
@@ -239,25 +215,7 @@ impl Accepting {
         }
     }
 
-    /// The next connection that the system has accepted, ready for a runtime: with one system call, where
-    /// the standard library's way takes two.
-    fn accept_now(&self) -> Option<io::Result<(TcpStream, SocketAddr)>> {
-        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        loop {
-            return match acceptfrom_with(self.socket.get_ref(), flags) {
-                Err(Errno::AGAIN) => None,
-                // The client has left again before it was accepted; or a signal came.
-                Err(Errno::CONNABORTED | Errno::INTR) => continue,
-                Err(error) => Some(Err(error.into())),
-                Ok((socket, peer)) => match peer.and_then(|peer| SocketAddr::try_from(peer).ok()) {
-                    Some(peer) => Some(Ok((TcpStream::from(socket), peer))),
-                    None => continue, // gone already
-                },
-            };
-        }
-    }
-
-    fn take(&self, stream: TcpStream, peer: SocketAddr, place: Place) {
+    fn take(&self, stream: Accepted, peer: SocketAddr, place: Place) {
         let listener = self.state.load_full();
         let handle = match place {
             Place::Here => self.worker.handle(),
@@ -290,7 +248,7 @@ impl Accepting {
     }
 
     /// Answers 503 and gives the client a moment to read it.
-    fn refuse(&self, stream: TcpStream, peer: SocketAddr, listener: &ListenerState) {
+    fn refuse(&self, stream: Accepted, peer: SocketAddr, listener: &ListenerState) {
         let reason = Reason::TooManyConnections;
         self.worker.log(&Record::of_connection(&listener.name, peer, reason, "", Duration::ZERO));
         let reason_header = listener.config.reason_header;
@@ -300,7 +258,7 @@ impl Accepting {
             SystemTime::now(),
         );
         // A client that does not even take this much is not waited for.
-        let _ = io::Write::write(&mut &stream, &answer);
+        let _ = stream.try_write(&answer);
         if self.refusing.get() >= REFUSALS_MAX {
             return;
         }
@@ -314,9 +272,9 @@ impl Accepting {
 }
 
 /// Reads to the end, so that closing does not reset the connection before the answer was read.
-async fn linger(stream: TcpStream) -> io::Result<()> {
-    stream.shutdown(Shutdown::Write)?;
-    let mut stream = tokio::net::TcpStream::from_std(stream)?;
+async fn linger(stream: Accepted) -> io::Result<()> {
+    let mut stream = stream.register()?;
+    stream.shutdown().await?;
     tokio::io::copy(&mut stream, &mut tokio::io::sink()).await?;
     Ok(())
 }

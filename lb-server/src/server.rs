@@ -21,7 +21,7 @@ use lb_core::{
 };
 use tokio::{
     sync::{mpsc, oneshot},
-    task::{JoinHandle, LocalSet},
+    task::JoinHandle,
 };
 
 use crate::{
@@ -155,15 +155,52 @@ impl Server {
     /// When an address cannot be bound, the access log cannot be opened, a key cannot be read or a thread
     /// cannot be started; nothing runs on then.
     pub fn start(config: &Valid, options: Options) -> Result<Self, StartError> {
+        let (server, started) = Self::launch(Net::System, config, options)?;
+        server.begun(started.recv().unwrap_or(Err(StartError::Stopped)))
+    }
+
+    /// [`Server::start`] on a host of a simulated network: all threads are tasks of this one.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    #[cfg(feature = "sim")]
+    pub async fn start_on(
+        host: lb_testkit::sim_net::Host,
+        config: &Valid,
+        options: Options,
+    ) -> Result<Self, StartError> {
+        use std::sync::mpsc::TryRecvError;
+        let (server, started) = Self::launch(Net::Sim(host), config, options)?;
+        loop {
+            match started.try_recv() {
+                Ok(outcome) => return server.begun(outcome),
+                Err(TryRecvError::Empty) => tokio::task::yield_now().await,
+                Err(TryRecvError::Disconnected) => return server.begun(Err(StartError::Stopped)),
+            }
+        }
+    }
+
+    fn begun(self, outcome: Result<(), StartError>) -> Result<Self, StartError> {
+        match outcome {
+            Ok(()) => Ok(self),
+            Err(error) => {
+                self.shared.tell_workers(|| Task::Stop);
+                Err(error)
+            }
+        }
+    }
+
+    /// Binds and starts; what comes of it is told when connections are accepted.
+    fn launch(net: Net, config: &Valid, options: Options) -> Result<(Self, Started), StartError> {
         let count = config.workers.map_or_else(cpus, |workers| workers as usize);
-        let bind = |listener| accept::bind(listener, count, false);
+        let bind = |listener| accept::bind(&net, listener, count, false);
         let bound = config.listeners.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
         let access_log = AccessLog::open(&config.access_log)
             .map_err(|error| StartError::AccessLog(config.access_log.path.clone(), error))?;
         let start_key = StartKey::draw().map_err(StartError::Thread)?;
         let keys = session_keys(config, &start_key)?;
         let observers = Observers(options.observer);
-        let net = Net::System;
         let clock = net.clock();
         let mut prng = Prng::new(options.seed.unwrap_or_else(|| net.seed()));
         let snapshot = Snapshot::new(config, None, clock, &mut prng, &observers, &keys);
@@ -178,8 +215,8 @@ impl Server {
             observers,
         });
         let begun = begin(config, &shared, inboxes, bound, prng, start_key);
-        let commands = begun.inspect_err(|_| shared.tell_workers(|| Task::Stop))?;
-        Ok(Self { commands, shared })
+        let (commands, started) = begun.inspect_err(|_| shared.tell_workers(|| Task::Stop))?;
+        Ok((Self { commands, shared }, started))
     }
 
     /// The addresses that are listened on, in the order of the configuration, with the ports that were
@@ -251,7 +288,10 @@ impl Server {
     }
 }
 
-/// Starts the threads; gives the way to tell the control thread, once connections are accepted.
+/// Tells once whether connections are accepted.
+type Started = std::sync::mpsc::Receiver<Result<(), StartError>>;
+
+/// Starts the threads; gives the way to tell the control thread.
 fn begin(
     config: &Valid,
     shared: &Arc<Shared>,
@@ -259,14 +299,12 @@ fn begin(
     bound: Vec<Bound>,
     mut prng: Prng,
     start_key: StartKey,
-) -> Result<mpsc::UnboundedSender<Command>, StartError> {
+) -> Result<(mpsc::UnboundedSender<Command>, Started), StartError> {
     for (index, inbox) in inboxes.into_iter().enumerate() {
         Worker::spawn(index, inbox, Arc::clone(shared), prng.fork(index as u64))
             .map_err(StartError::Thread)?;
     }
     let (commands, inbox) = mpsc::unbounded_channel();
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
     let (started, start) = std::sync::mpsc::channel();
     let mut control = Control {
         pool_tasks: Vec::new(),
@@ -279,17 +317,13 @@ fn begin(
     let run = async move {
         let outcome = control.listen(bound).await;
         let accepts = outcome.is_ok();
-        let _ = started.send(outcome); // the starter waits for it
+        let _ = started.send(outcome); // the starter waits for it, or has gone
         if accepts {
             control.run(inbox).await;
         }
     };
-    thread::Builder::new()
-        .name("lb-control".into())
-        .spawn(move || LocalSet::new().block_on(&runtime, run))
-        .map_err(StartError::Thread)?;
-    start.recv().unwrap_or(Err(StartError::Stopped))?;
-    Ok(commands)
+    shared.net.spawn("lb-control".into(), move || run).map_err(StartError::Thread)?;
+    Ok((commands, start))
 }
 
 fn session_keys(config: &Valid, start: &StartKey) -> Result<SessionKeys, StartError> {
@@ -421,7 +455,7 @@ impl Control {
 
     /// Binds a listener and has it accept.
     async fn begin(&self, listener: &config::Listener, beside_own: bool) -> Result<Listening, StartError> {
-        let bound = accept::bind(listener, self.shared.workers.len(), beside_own)?;
+        let bound = accept::bind(&self.shared.net, listener, self.shared.workers.len(), beside_own)?;
         Listening::start(bound, &self.shared.workers).await.map_err(StartError::Thread)
     }
 

@@ -10,18 +10,13 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    thread,
     time::Duration,
 };
 
 use arc_swap::ArcSwap;
 use lb_core::{prng::Prng, time::Instant};
 use slab::Slab;
-use tokio::{
-    net::TcpStream,
-    sync::{Notify, mpsc, oneshot},
-    task::LocalSet,
-};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::{
     accept::Acceptor,
@@ -30,7 +25,7 @@ use crate::{
     date::{DATE_BYTES, HttpDate},
     forwarded::RequestId,
     front::{self, Front},
-    net::Net,
+    net::{Accepted, Net, Socket},
     observer::Observers,
     server::ListenerState,
     snapshot::Snapshot,
@@ -70,15 +65,11 @@ impl Shared {
 /// What a worker is told by the control thread and by other workers.
 pub(crate) enum Task {
     /// Accept connections.
-    Listen {
-        socket: std::net::TcpListener,
-        state: Arc<ArcSwap<ListenerState>>,
-        begun: oneshot::Sender<io::Result<()>>,
-    },
+    Listen { socket: Socket, state: Arc<ArcSwap<ListenerState>>, begun: oneshot::Sender<io::Result<()>> },
     /// Take what the system has accepted for this listener, and close its socket.
     Unlisten { state: Arc<ArcSwap<ListenerState>>, closed: oneshot::Sender<()> },
     /// A connection that another worker has accepted.
-    Serve { stream: std::net::TcpStream, peer: SocketAddr, listener: Arc<ListenerState>, slot: Slot },
+    Serve { stream: Accepted, peer: SocketAddr, listener: Arc<ListenerState>, slot: Slot },
     /// Finish what is in flight, take nothing more.
     Drain,
     /// End now.
@@ -166,8 +157,8 @@ impl Worker {
         shared: Arc<Shared>,
         prng: Prng,
     ) -> io::Result<()> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        thread::Builder::new().name(format!("lb-worker-{index}")).spawn(move || {
+        let net = shared.net.clone();
+        net.spawn(format!("lb-worker-{index}"), move || {
             let worker = Rc::new(Self {
                 clock: shared.clock,
                 now: Cell::new(shared.clock.now()),
@@ -182,9 +173,8 @@ impl Worker {
                 index,
                 shared,
             });
-            LocalSet::new().block_on(&runtime, worker.run(inbox));
-        })?;
-        Ok(())
+            worker.run(inbox)
+        })
     }
 
     async fn run(self: Rc<Self>, mut inbox: mpsc::UnboundedReceiver<Task>) {
@@ -228,7 +218,7 @@ impl Worker {
     /// Serves a connection that was accepted.
     pub(crate) fn serve(
         self: &Rc<Self>,
-        stream: std::net::TcpStream,
+        stream: Accepted,
         peer: SocketAddr,
         listener: Arc<ListenerState>,
         slot: Slot,
@@ -236,8 +226,8 @@ impl Worker {
         let serving = Serving::begin(self);
         tokio::task::spawn_local(async move {
             let _slot = slot;
-            match TcpStream::from_std(stream) {
-                Ok(stream) => front::serve(Rc::clone(&serving.0), listener, stream.into(), peer).await,
+            match stream.register() {
+                Ok(stream) => front::serve(Rc::clone(&serving.0), listener, stream, peer).await,
                 Err(error) => tracing::error!(%error, "cannot serve an accepted connection"),
             }
         });

@@ -73,7 +73,7 @@ impl Wire {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
+impl<S: AsyncRead + Unpin> Wire<S> {
     /// A connection of which nothing has been read.
     pub fn over(stream: S) -> Self {
         Self { stream, buffer: BytesMut::new() }
@@ -84,17 +84,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         &self.stream
     }
 
+    /// The connection itself; what is read from it past this is missing here.
+    pub fn stream_mut(&mut self) -> &mut S {
+        &mut self.stream
+    }
+
     /// What has been read and not been taken.
     pub fn unread(&self) -> &[u8] {
         &self.buffer
-    }
-
-    /// Writes all of it.
-    ///
-    /// # Errors
-    /// Those of the stream.
-    pub async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.stream.write_all(bytes).await
     }
 
     /// Reads what there is; false at the end of the stream. May be cancelled.
@@ -210,6 +207,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
+    /// Writes all of it.
+    ///
+    /// # Errors
+    /// Those of the stream.
+    pub async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes).await
     }
 
     /// Ends our direction and waits (not for long) until the peer ends its own, so that no reset

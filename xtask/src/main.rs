@@ -4,6 +4,7 @@ mod bench;
 mod containers;
 mod course;
 mod images;
+mod sim_net;
 mod test;
 mod validate;
 
@@ -34,6 +35,8 @@ enum Command {
     /// Wait for the end of standard input and remove what a run of the tests has left in the container engine
     #[command(hide = true)]
     Guard { run: String },
+    /// Run the server on a simulated network, one run a seed, with faults drawn from it
+    SimNet(sim_net::Options),
     /// Check formatting, clippy and documentation, all warnings denied
     Lint,
 }
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Command::Validate(options) => validate::run(&options),
         Command::Images(options) => images::run(&options),
         Command::Guard { run } => containers::guard(&run),
+        Command::SimNet(options) => sim_net::run(&options),
         Command::Lint => test::lint(),
     };
     if report { ExitCode::SUCCESS } else { ExitCode::FAILURE }

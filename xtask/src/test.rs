@@ -27,7 +27,7 @@ struct Tier {
     args: &'static [&'static str],
 }
 
-const TIERS: [Tier; 6] = [
+const TIERS: [Tier; 7] = [
     Tier {
         name: "core",
         about: "decisions: unit and property tests of lb-core, with its doc examples",
@@ -35,8 +35,8 @@ const TIERS: [Tier; 6] = [
     },
     Tier {
         name: "testkit",
-        about: "the mock backends and the raw client",
-        args: &["test", "--package", "lb-testkit"],
+        about: "the mock backends, the raw client, the simulated network",
+        args: &["test", "--package", "lb-testkit", "--features", "sim"],
     },
     Tier {
         name: "server",
@@ -52,6 +52,11 @@ const TIERS: [Tier; 6] = [
         name: "theory",
         about: "the simulator against closed forms and published tables: the fast part of cargo xtask validate",
         args: validate::FAST,
+    },
+    Tier {
+        name: "sim-net",
+        about: "the whole server on a simulated network: a fixed handful of seeds, resets at every byte",
+        args: &["test", "--package", "lb-tests", "--features", "sim", "--test", "sim_net"],
     },
     Tier {
         name: "xtask",

@@ -1,14 +1,20 @@
-//! The network as the server sees it: connect, resolve, clock, randomness.
+//! The world as the server sees it: listen, connect, resolve, threads, clock, randomness.
 //!
 //! There are two networks, the system's and (with the feature `sim`) a simulated one, and they are a
 //! closed set: [`Net`] and [`Stream`] are enums that without the feature have a single variant, so that
 //! the program pays nothing for what only its simulation needs.
 
+mod listener;
 mod stream;
 
-use std::{io, net::SocketAddr};
+use std::{io, net::SocketAddr, thread};
 
-pub(crate) use self::stream::{ReadHalf, Stream, WriteHalf};
+use tokio::task::LocalSet;
+
+pub(crate) use self::{
+    listener::{Accepted, Listener, Socket},
+    stream::{ReadHalf, Stream, WriteHalf},
+};
 use crate::clock::Clock;
 
 /// A network, and with it the time and the randomness of the world that it belongs to.
@@ -26,6 +32,51 @@ impl Net {
             Self::System => tokio::net::TcpStream::connect(to).await.map(Stream::Tcp),
             #[cfg(feature = "sim")]
             Self::Sim(host) => host.connect(to).await.map(Stream::Sim),
+        }
+    }
+
+    /// Binds `at` for this many acceptors; gives the address with the port that was taken for port 0.
+    /// `beside_own`: the address may overlap that of another listener of this process.
+    pub(crate) fn listen(
+        &self,
+        at: SocketAddr,
+        acceptors: usize,
+        beside_own: bool,
+    ) -> io::Result<(Vec<Socket>, SocketAddr)> {
+        match self {
+            Self::System => listener::listen(at, acceptors, beside_own),
+            #[cfg(feature = "sim")]
+            Self::Sim(host) => {
+                let first = host.listen(at)?;
+                let at = first.addr();
+                let others = (1..acceptors).map(|_| host.listen(at));
+                let all = std::iter::once(Ok(first)).chain(others).map(|socket| socket.map(Socket::Sim));
+                Ok((all.collect::<io::Result<_>>()?, at))
+            }
+        }
+    }
+
+    /// Runs what `make` makes to its end: on a thread of its own with a runtime of its own; in a
+    /// simulation beside everything else in the one thread that there is.
+    pub(crate) fn spawn<F: Future<Output = ()> + 'static>(
+        &self,
+        name: String,
+        make: impl FnOnce() -> F + Send + 'static,
+    ) -> io::Result<()> {
+        match self {
+            Self::System => {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+                thread::Builder::new()
+                    .name(name)
+                    .spawn(move || LocalSet::new().block_on(&runtime, async { make().await }))?;
+                Ok(())
+            }
+            #[cfg(feature = "sim")]
+            Self::Sim(_) => {
+                // A set of its own: what it has spawned ends with it, as with a thread's runtime.
+                tokio::task::spawn_local(async { LocalSet::new().run_until(async { make().await }).await });
+                Ok(())
+            }
         }
     }
 

@@ -206,10 +206,10 @@ enum Uploaded {
 struct Detached(JoinHandle<Option<Sent>>);
 
 impl Detached {
-    /// What the task gave, if it is over and everything has left.
-    fn outcome(&mut self) -> Option<Sent> {
+    /// What the task gave, if it is over; asked only until then. None inside: not everything has left.
+    fn outcome(&mut self) -> Option<Option<Sent>> {
         match Pin::new(&mut self.0).poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(outcome) => outcome.ok().flatten(),
+            Poll::Ready(outcome) => Some(outcome.ok().flatten()),
             Poll::Pending => None,
         }
     }
@@ -257,7 +257,8 @@ impl ResponseStream {
         let (write, out) = match self.upload {
             Uploaded::Whole(sent) => sent,
             Uploaded::Goes(mut task) => match task.outcome() {
-                Some(sent) => sent,
+                Some(Some(sent)) => sent,
+                Some(None) => return None,
                 None => {
                     task.go_on(self.read);
                     return None;

@@ -87,7 +87,7 @@ pub fn run(
             };
             let at = progress.runs.get(place).unwrap_or(&ignored);
             let mut outcome = case.model.run_watched(seeds[place % seeds.len()], at);
-            if place % seeds.len() > 0
+            if !place.is_multiple_of(seeds.len())
                 && let Ok(outcome) = &mut outcome
             {
                 outcome.series = Series::default();

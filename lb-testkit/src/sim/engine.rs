@@ -179,7 +179,7 @@ pub(super) fn run(model: &Model, seed: u64, progress: &AtomicU64) -> Result<Outc
     while let Some(what) = run.queue.pop() {
         run.happen(what);
         events += 1;
-        if events % PROGRESS_EVENTS == 0 {
+        if events.is_multiple_of(PROGRESS_EVENTS) {
             progress.store(run.queue.now(), Ordering::Relaxed);
             run.check_bounds()?;
         }

@@ -159,7 +159,7 @@ impl Strike<'_> {
                 self.until
             }
             Trouble::Flap { down, up } => {
-                resets = phase % 2 == 0;
+                resets = phase.is_multiple_of(2);
                 self.condition.refuses = resets;
                 now.saturating_add(nanos(if resets { *down } else { *up }).max(STEP_NANOS_MIN))
             }

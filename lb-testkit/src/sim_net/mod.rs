@@ -171,6 +171,12 @@ impl Network {
         self.with(|world| world.open_connections(ip))
     }
 
+    /// Connections that the network has reset by itself.
+    #[must_use]
+    pub fn breaks(&self) -> u64 {
+        self.with(|world| world.breaks)
+    }
+
     /// Adds a line to the trace.
     pub fn note(&self, what: std::fmt::Arguments<'_>) {
         self.with(|world| world.note(what));

@@ -44,6 +44,8 @@ pub(super) struct World {
     pub(super) names: BTreeMap<String, Vec<IpAddr>>,
     pub(super) resets: Option<ResetRule>,
     pub(super) trace: Trace,
+    /// Connections that the network has reset.
+    pub(super) breaks: u64,
     tell: Tell,
 }
 
@@ -70,6 +72,7 @@ impl World {
             names: BTreeMap::new(),
             resets: None,
             trace: Trace::default(),
+            breaks: 0,
             tell: Tell::default(),
         }
     }
@@ -87,8 +90,8 @@ impl World {
     }
 
     pub(super) fn note(&mut self, what: fmt::Arguments<'_>) {
-        let now = Duration::from_nanos(self.now());
-        self.trace.add(format!("{:>12.6} {what}", now.as_secs_f64()));
+        let now_us = self.now() / 1_000;
+        self.trace.add(format!("{:>5}.{:06} {what}", now_us / 1_000_000, now_us % 1_000_000));
     }
 
     fn now(&self) -> u64 {
@@ -264,6 +267,7 @@ impl World {
 
     /// The network itself resets a connection, at both ends.
     fn break_up(&mut self, number: u64) {
+        self.breaks += 1;
         for side in [Side::Client, Side::Server] {
             if let Some((end, _)) = self.parts(number, side) {
                 end.incoming.clear();

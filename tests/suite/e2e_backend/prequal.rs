@@ -1,6 +1,8 @@
 //! Probes: sent besides requests, believed, and done without.
 
-use lb_testkit::Behaviour;
+use std::time::Duration;
+
+use lb_testkit::{Backend, Behaviour};
 
 use crate::support::{Setup, Tested, two};
 
@@ -10,20 +12,31 @@ fn load(in_flight: &str, latency_micros: &str) -> Behaviour {
         .header("X-Latency-Micros", latency_micros)
 }
 
+/// The probes that have arrived.
+fn probes(backends: [&Backend; 2]) -> usize {
+    let at =
+        |backend: &Backend| backend.requests().iter().filter(|request| request.path() == "/load").count();
+    backends.into_iter().map(at).sum()
+}
+
 /// The backend that says that it is busy and slow gets next to nothing, once probes were answered.
 #[tokio::test]
 async fn the_faster_one_gets_more() -> Tested {
     let [a, b] = two().await;
     a.behave_at("/load", load("50", "900000"));
     b.behave_at("/load", load("0", "10"));
-    let lb = Setup::over(&[&a, &b]).pool("algorithm = \"prequal\"\nprequal = { age = \"60s\" }").start();
+    let lb = Setup::over(&[&a, &b])
+        .pool("algorithm = \"prequal\"\nprequal = { age = \"60s\", timeout = \"10s\" }")
+        .start();
     let mut by_b = 0;
-    for _ in 0..400 {
+    for asked in 1..=200 {
         by_b += usize::from(lb.who_answers(1).await? == ["b"]);
+        // Each request is worth a probe. However slow the machine is, they do not fall behind.
+        while probes([&a, &b]) + 2 < asked {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
-    assert!(by_b > 300, "{by_b} of 400");
-    let probes = a.requests().into_iter().filter(|request| request.path() == "/load").count();
-    assert!(probes > 10, "{probes}");
+    assert!(by_b > 140, "{by_b} of 200; an even split would be 100, give or take 7");
     Ok(())
 }
 
