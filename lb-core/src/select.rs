@@ -108,7 +108,10 @@ impl Picker {
         prng: &mut Prng,
         now: Instant,
     ) -> Option<EndpointId> {
-        if let [only] = self.eligible() {
+        if let &[only] = self.eligible() {
+            if let Selector::RoundRobin(round_robin) = &mut self.selector {
+                round_robin.on_only(only.id);
+            }
             return Some(only.id);
         }
         let skip = self.roster.skip(ask.tried);
@@ -243,7 +246,7 @@ impl Selector {
         let eligible = &roster.candidates;
         match self {
             Self::Random(random) => random.rebuild(eligible),
-            Self::RoundRobin(round_robin) => round_robin.rebuild(old, eligible),
+            Self::RoundRobin(round_robin) => round_robin.rebuild(old, eligible, &members),
             Self::LeastRequest(least_request) => least_request.rebuild(eligible, loads),
             Self::PeakEwma(peak_ewma) => peak_ewma.rebuild(eligible, now),
             Self::JoinIdleQueue(queue) => queue.rebuild(eligible, loads),

@@ -3,6 +3,7 @@
 mod model;
 mod policies;
 mod queueing;
+mod saturation;
 
 use alloc::{format, string::ToString, vec, vec::Vec};
 use core::net::SocketAddr;

@@ -20,6 +20,8 @@ pub(crate) struct Hashed {
     table: Table,
     /// What the table was made of, by identity: the order of the file means nothing.
     members: Vec<Candidate>,
+    /// The same in the order in which they came, so that being asked again costs no sorting.
+    listed: Vec<Candidate>,
     bound: Option<Bound>,
 }
 
@@ -40,13 +42,17 @@ impl Hashed {
 
     fn new(table: Table, balance_factor: Option<u32>) -> Self {
         let bound = |percent| Bound { percent, weight: 0, load: 0, loads: Vec::new() };
-        Self { table, members: Vec::new(), bound: balance_factor.map(bound) }
+        Self { table, members: Vec::new(), listed: Vec::new(), bound: balance_factor.map(bound) }
     }
 
     pub(super) fn rebuild(&mut self, eligible: &[Candidate], mut members: Vec<Candidate>, loads: &[u32]) {
         if let Some(bound) = &mut self.bound {
             bound.rebuild(eligible, loads);
         }
+        if members == self.listed {
+            return;
+        }
+        self.listed.clone_from(&members);
         members.sort_unstable_by_key(|member| (member.identity, member.id));
         if members == self.members {
             return;

@@ -19,10 +19,15 @@
 //!
 //! With equal weights both rules are plain alternation, for which a cursor does in O(1) what the credits
 //! do in O(n); the one is turned into the other when the weights change.
+//!
+//! A member that is full or down for a while keeps its place in the round: it is passed, and has the credit
+//! again that it had when it comes back. Otherwise one that is full after each request would begin anew each
+//! time, and be taken every time.
 
-use alloc::vec::Vec;
+use alloc::{collections::BTreeMap, vec::Vec};
 
 use super::{Candidate, View, equal_weights, period::Period, roster::Places};
+use crate::pool::EndpointId;
 
 /// Whose turn it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,20 +44,33 @@ pub(crate) struct RoundRobin {
     equal: bool,
     /// The index that is next, with equal weights.
     cursor: usize,
-    /// Credits by index, with unequal weights; their sum is 0 between picks. Out of date while `period`
-    /// plays.
+    /// Who was taken last, with equal weights.
+    last: Option<EndpointId>,
+    /// Credits by index, with unequal weights; with those that are `away` their sum is 0 between picks. Out
+    /// of date while `period` plays.
     credits: Vec<i64>,
+    /// Credits of members that may not be picked now.
+    away: BTreeMap<EndpointId, i64>,
     period: Period,
 }
 
 impl RoundRobin {
     pub(super) fn new(rule: Rule) -> Self {
-        Self { rule, equal: true, cursor: 0, credits: Vec::new(), period: Period::default() }
+        Self {
+            rule,
+            equal: true,
+            cursor: 0,
+            last: None,
+            credits: Vec::new(),
+            away: BTreeMap::new(),
+            period: Period::default(),
+        }
     }
 
-    /// Endpoints that stay keep their place in the round, whatever joins or leaves.
-    pub(super) fn rebuild(&mut self, old: &[Candidate], new: &[Candidate]) {
-        let equal = equal_weights(new);
+    /// `members` are all that belong to the round, now or later, in its order. Those that stay keep their
+    /// place, whatever joins or leaves.
+    pub(super) fn rebuild(&mut self, old: &[Candidate], new: &[Candidate], members: &[Candidate]) {
+        let equal = equal_weights(new) && equal_weights(members);
         if !self.equal {
             self.period.stop(old, &mut self.credits);
         }
@@ -60,17 +78,25 @@ impl RoundRobin {
             if self.equal {
                 self.credits_of_cursor(old);
             }
-            self.carry_credits(old, new);
+            self.carry_credits(old, new, members);
             self.period = Period::record(new, &self.credits);
         } else if self.equal {
-            self.carry_cursor(old, new);
+            self.carry_cursor(old, new, members);
         } else {
-            self.carry_credits(old, new);
+            self.carry_credits(old, new, members);
             self.cursor = first_max(&self.credits);
+            let before = self.cursor.checked_sub(1).and_then(|place| new.get(place)).or(new.last());
+            self.last = before.map(|candidate| candidate.id);
             self.credits.clear();
+            self.away.clear();
             self.period = Period::default();
         }
         self.equal = equal;
+    }
+
+    /// `id` was taken because there was no other.
+    pub(super) fn on_only(&mut self, id: EndpointId) {
+        self.last = Some(id);
     }
 
     pub(super) fn pick(&mut self, view: View<'_>) -> Option<usize> {
@@ -96,13 +122,14 @@ impl RoundRobin {
             let index = self.cursor;
             self.cursor = if index + 1 < count { index + 1 } else { 0 };
             if !view.skips(index) {
+                self.last = Some(view.candidates()[index].id);
                 return Some(index);
             }
         }
         None
     }
 
-    /// O(n). Those that are left out neither gain nor pay, so the sum stays 0.
+    /// O(n). Those that are left out neither gain nor pay, so the sum stays as it is.
     fn by_credit(&mut self, view: View<'_>) -> Option<usize> {
         let (mut total, mut count) = (0, 0);
         for (index, candidate) in view.rest() {
@@ -143,13 +170,18 @@ impl RoundRobin {
 
     /// The round goes on after the one that was taken last; if that one is gone, with the first from the
     /// old cursor on that is still there.
-    fn carry_cursor(&mut self, old: &[Candidate], new: &[Candidate]) {
+    fn carry_cursor(&mut self, old: &[Candidate], new: &[Candidate], members: &[Candidate]) {
+        let Some(last) = self.last else {
+            self.cursor = 0;
+            return;
+        };
+        let (before, after) = match members.iter().position(|member| member.id == last) {
+            Some(place) => members.split_at(place + 1),
+            None => old.split_at(self.cursor.min(old.len())),
+        };
         let places = Places::of(new);
-        let (served, due) = old.split_at(self.cursor.min(old.len()));
-        let last = served.last().or(due.last()).and_then(|candidate| places.get(candidate.id));
-        let next = || due.iter().chain(served).find_map(|candidate| places.get(candidate.id));
-        let cursor = last.map(|place| place + 1).or_else(next).unwrap_or(0);
-        self.cursor = if cursor < new.len() { cursor } else { 0 };
+        let next = after.iter().chain(before).find_map(|candidate| places.get(candidate.id));
+        self.cursor = next.unwrap_or(0);
     }
 
     /// The credits that smooth weighted round robin would have come to: after k of n picks, k weights
@@ -163,17 +195,20 @@ impl RoundRobin {
         }));
     }
 
-    /// Credits follow their endpoints; newcomers begin with none. What those that left had is spread
+    /// Credits follow their endpoints; newcomers begin with none. What those that left for good had is spread
     /// over the others, for the sum must be 0.
-    fn carry_credits(&mut self, old: &[Candidate], new: &[Candidate]) {
-        let places = Places::of(old);
-        let total: i64 = new.iter().map(|candidate| i64::from(candidate.weight)).sum();
-        let mut credits: Vec<i64> = new
-            .iter()
-            .map(|candidate| places.get(candidate.id).and_then(|place| self.credits.get(place)))
-            .map(|credit| credit.copied().unwrap_or(0).clamp(-total, total))
-            .collect();
-        let surplus: i64 = credits.iter().sum();
+    fn carry_credits(&mut self, old: &[Candidate], new: &[Candidate], members: &[Candidate]) {
+        for (candidate, credit) in old.iter().zip(&self.credits) {
+            self.away.insert(candidate.id, *credit);
+        }
+        // Nobody who plays by the rules is further from its share than this.
+        let total: i64 = members.iter().map(|member| i64::from(member.weight)).sum();
+        let mut carry =
+            |candidate: &Candidate| self.away.remove(&candidate.id).unwrap_or(0).clamp(-total, total);
+        let mut credits: Vec<i64> = new.iter().map(&mut carry).collect();
+        let away = members.iter().filter_map(|member| Some((member.id, self.away.remove(&member.id)?)));
+        self.away = away.collect();
+        let surplus = credits.iter().sum::<i64>() + self.away.values().sum::<i64>();
         let count = (credits.len() as i64).max(1);
         let (each, extra) = (surplus.div_euclid(count), surplus.rem_euclid(count));
         for (index, credit) in credits.iter_mut().enumerate() {

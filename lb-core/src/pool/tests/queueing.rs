@@ -6,7 +6,10 @@ use alloc::{boxed::Box, collections::BTreeMap};
 use proptest::prelude::*;
 
 use super::*;
-use crate::{config::Queue, sticky::Signer};
+use crate::{
+    config::{Concurrency, Queue},
+    sticky::Signer,
+};
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -49,8 +52,16 @@ fn any_config() -> impl Strategy<Value = config::Pool> {
     let algorithm = prop::sample::select(
         &[Algorithm::Random, Algorithm::RoundRobin, Algorithm::LeastRequest, Algorithm::P2c][..],
     );
-    (backends, algorithm, 1u32..3, 0u32..6, 0u32..3).prop_map(
-        |(backends, algorithm, max_in_flight, length, consecutive_failures)| {
+    let concurrency = prop::option::weighted(0.3, (1u32..4, 0u32..4)).prop_map(|bounds| {
+        bounds.map(|(min, more)| Concurrency {
+            min,
+            max: min + more,
+            min_latency_requests: 2,
+            ..Concurrency::default()
+        })
+    });
+    (backends, algorithm, 1u32..3, 0u32..6, 0u32..3, concurrency).prop_map(
+        |(backends, algorithm, max_in_flight, length, consecutive_failures, concurrency)| {
             let backends = backends.into_iter().map(|(port, (weight, priority, max_in_flight))| Backend {
                 weight,
                 priority,
@@ -61,6 +72,7 @@ fn any_config() -> impl Strategy<Value = config::Pool> {
                 backends: backends.collect(),
                 algorithm,
                 max_in_flight,
+                concurrency,
                 queue: Queue { length, timeout: Duration::from_secs(2) },
                 outlier: Outlier { consecutive_failures, max_ejected_percent: 100, ..Outlier::default() },
                 ..config::Pool::default()
@@ -122,7 +134,10 @@ impl Run {
                 prop_assert!(matches!(self.pool.turn(id, now), Turn::Over), "it left for good");
             }
             Op::Finish { which, outcome } if !self.tickets.is_empty() => {
-                let ticket = self.tickets.swap_remove(which % self.tickets.len());
+                let mut ticket = self.tickets.swap_remove(which % self.tickets.len());
+                if OUTCOMES[*outcome] == Outcome::Success {
+                    self.pool.answered(&mut ticket, 200, now);
+                }
                 self.pool.finish(ticket, OUTCOMES[*outcome], now);
             }
             Op::Leave { .. } | Op::Finish { .. } => {}
@@ -166,6 +181,9 @@ impl Run {
                 self.waiting.insert(id, Waits { until, tried, has_session: session.is_some() });
             }
             Entry::Refused(Reason::QueueFull) => prop_assert!(before >= room),
+            Entry::Refused(Reason::ConcurrencyLimit) => {
+                prop_assert!(room == 0 && !self.pool.is_below_limit());
+            }
             Entry::Refused(reason) => prop_assert_eq!(reason, Reason::NoHealthyBackend),
         }
         Ok(())
@@ -213,7 +231,9 @@ impl Run {
                 .filter(|member| member.serves() && !member.ejected() && member.health.health() == Health::Up)
         };
         let is_free = |member: &&Member| self.pool.slab.in_flight(member.id.slot) < member.max_in_flight;
-        for id in queued.iter().filter(|id| is_bound(id).is_none()) {
+        // Above the adaptive limit nobody may go, wherever there is a slot.
+        let may_go = self.pool.is_below_limit();
+        for id in queued.iter().filter(|id| may_go && is_bound(id).is_none()) {
             let tried = &self.waiting[id].tried;
             let others = up().filter(|member| !tried.contains(&member.id)).collect::<Vec<_>>();
             let could_use = match others.is_empty() {
@@ -223,7 +243,7 @@ impl Run {
             prop_assert!(has_tiers || !could_use, "a free slot and someone who could use it");
             prop_assert!(!self.pool.tiers.has_free_for(tried));
         }
-        for endpoint in queued.iter().filter_map(is_bound) {
+        for endpoint in queued.iter().filter(|_| may_go).filter_map(is_bound) {
             let max = self.pool.slab.get(endpoint).map_or(0, |member| member.max_in_flight);
             prop_assert!(self.pool.slab.in_flight(endpoint.slot) >= max, "its own endpoint is free");
         }

@@ -54,8 +54,8 @@ fn traces_are_pinned() {
         .collect();
     let pinned = [
         "Random ccbff1c126302828",
-        "RoundRobin c15b2c199af38ff6",
-        "Tijdeman 504e2315f29fb766",
+        "RoundRobin 07143c39664b2ec5",
+        "Tijdeman b272fd0febe0d5a4",
         "LeastRequest 9ea9d48d5c8ea047",
         "P2c 1fde9875963c260b",
         "PeakEwma 597a8abdc2d4e42d",
