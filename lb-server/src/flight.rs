@@ -3,6 +3,7 @@
 use std::{borrow::Cow, net::IpAddr, rc::Rc, sync::Arc, time::SystemTime};
 
 use http::{HeaderMap, HeaderValue, Method, Response, Version, header, request};
+use http_body::Body;
 use hyper::ext::ReasonPhrase;
 use lb_core::{
     client_addr::client_addr,
@@ -172,7 +173,13 @@ impl Flight {
         self.front.answers_with(fields.into_bytes());
         let mut headers = self.spare_map();
         headers.extend(trailer.into_iter().map(|value| (header::TRAILER, value)));
+        let ends_with_connection =
+            self.parts.version == Version::HTTP_10 && stream.size_hint().exact().is_none();
         let mut response = Response::new(ResponseBody::backend(self, stream));
+        if ends_with_connection {
+            // hyper would say that it keeps it.
+            *response.version_mut() = Version::HTTP_10;
+        }
         *response.status_mut() = status;
         *response.headers_mut() = headers;
         if status.canonical_reason().is_none() {

@@ -94,9 +94,9 @@ pub(crate) struct Arguments {
     /// Runs at once [default: one for each CPU]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     threads: Option<u32>,
-    /// What to rank by
-    #[arg(long, value_name = "FIGURE", default_value = "p99", value_parser = rank)]
-    rank: Metric,
+    /// What to rank by [default: what the scenario says, else p99]
+    #[arg(long, value_name = "FIGURE", value_parser = rank)]
+    rank: Option<Metric>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -122,9 +122,9 @@ fn time(text: &str) -> Result<Duration, String> {
 }
 
 fn rank(text: &str) -> Result<Metric, String> {
-    let found = table::RANKS.iter().find(|metric| metric.to_string() == text);
-    let names = || table::RANKS.map(|metric| metric.to_string()).join(", ");
-    found.copied().ok_or_else(|| format!("not one of {}", names()))
+    let found = Metric::RANKS.iter().find(|(name, _)| *name == text);
+    let names = || Metric::RANKS.map(|(name, _)| name).join(", ");
+    found.map(|&(_, metric)| metric).ok_or_else(|| format!("not one of {}", names()))
 }
 
 /// A mistake in how the command was used, or in what it was given.
@@ -326,7 +326,8 @@ fn run(arguments: &Arguments, scenario: Scenario) -> Result<bool, Mistake> {
         tell_speed(&outcomes, started.elapsed(), threads.min(cases.len() * seeds.len()));
     }
     let verdicts = scenario.judge(&outcomes);
-    let report = Report { scenario, seeds, outcomes, verdicts, rank: arguments.rank };
+    let rank = arguments.rank.unwrap_or(scenario.rank);
+    let report = Report { scenario, seeds, outcomes, verdicts, rank };
     if let Some(path) = &arguments.html {
         fs::write(path, html::page(&report))
             .map_err(|error| Mistake::File(format!("{}: cannot write it: {error}", path.display())))?;

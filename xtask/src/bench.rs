@@ -250,7 +250,7 @@ fn facts(bench: &Bench<'_>, missing: &[String]) -> Vec<(String, String)> {
     let pairs = [
         ("versions", format!("{} (commit {commit})", versions.join(", "))),
         ("machine", machine()),
-        ("date", first("date", &["-u", "+%Y-%m-%d"])),
+        ("date", date()),
         ("command", format!("`cargo xtask {command}`")),
         ("load", bench.generator.version()),
         ("rounds", format!("{} of {} s", bench.rounds, bench.time.as_secs())),
@@ -267,8 +267,13 @@ fn facts(bench: &Bench<'_>, missing: &[String]) -> Vec<(String, String)> {
     pairs.map(|(name, value)| (name.to_owned(), value)).to_vec()
 }
 
+/// Today.
+pub(crate) fn date() -> String {
+    contender::output(Path::new("date"), &["-u", "+%Y-%m-%d"]).unwrap_or_else(|| "unknown".into())
+}
+
 /// Processor, CPUs, kernel.
-fn machine() -> String {
+pub(crate) fn machine() -> String {
     let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model =
         info.lines().find(|line| line.starts_with("model name")).and_then(|line| line.split_once(": "));
@@ -278,7 +283,7 @@ fn machine() -> String {
 }
 
 /// Builds lb as it is released.
-fn build() -> Result<PathBuf, String> {
+pub(crate) fn build() -> Result<PathBuf, String> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let arguments = ["build", "--release", "--package", "lb-server", "--bin", "lb"];
     let status = Command::new(cargo).args(arguments).current_dir(root()).status();
@@ -296,7 +301,7 @@ fn out(options: &Options, whole: bool) -> PathBuf {
     options.out.clone().unwrap_or_else(|| root().join(default))
 }
 
-fn write(file: &Path, text: &str) -> Result<(), String> {
+pub(crate) fn write(file: &Path, text: &str) -> Result<(), String> {
     let dir = file.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(dir)
         .and_then(|()| fs::write(file, text))
@@ -306,7 +311,7 @@ fn write(file: &Path, text: &str) -> Result<(), String> {
 }
 
 /// The workspace.
-fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     let own = Path::new(env!("CARGO_MANIFEST_DIR"));
     own.parent().unwrap_or(own)
 }

@@ -4,6 +4,8 @@ mod bench;
 mod containers;
 mod course;
 mod images;
+mod leaderboard;
+mod reality;
 mod sim_net;
 mod test;
 mod validate;
@@ -28,6 +30,10 @@ enum Command {
     Course(course::Options),
     /// Measure lb side by side with nginx, HAProxy and Caddy
     Bench(bench::Options),
+    /// Rank all algorithms in all scenarios of the simulator
+    Leaderboard(leaderboard::Options),
+    /// Hold the simulator's predictions against the real lb
+    Reality(reality::Options),
     /// Hold the simulator, and with it the decisions of lb, against theory
     Validate(validate::Options),
     /// Build the container images of lb and of the mock backend
@@ -46,6 +52,8 @@ fn main() -> ExitCode {
         Command::Test(options) => test::run(&options),
         Command::Course(options) => return course::run(options),
         Command::Bench(options) => bench::run(&options),
+        Command::Leaderboard(options) => leaderboard::run(&options),
+        Command::Reality(options) => reality::run(&options),
         Command::Validate(options) => validate::run(&options),
         Command::Images(options) => images::run(&options),
         Command::Guard { run } => containers::guard(&run),

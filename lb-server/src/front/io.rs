@@ -86,13 +86,16 @@ impl Write for FrontIo {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let front = &*self.0;
         ready!(front.poll_injected(cx))?;
+        if front.poll_past(cx)?.is_pending() {
+            front.past.borrow_mut().hyper_keeps(bytes.len());
+            return Poll::Pending;
+        }
         if front.past.borrow_mut().takes_over(bytes) {
             // What does not leave now leaves with the flush that hyper asks for next.
             front.wrote();
             let _ = front.poll_past(cx)?;
             return Poll::Ready(Ok(bytes.len()));
         }
-        ready!(front.poll_past(cx))?;
         let written = match Pin::new(&mut *front.stream.borrow_mut()).poll_write(cx, bytes) {
             Poll::Ready(written) => written?,
             Poll::Pending => {

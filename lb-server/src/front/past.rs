@@ -74,6 +74,8 @@ pub(super) struct Past {
     head_sent: usize,
     /// Goes out behind it: of a body.
     piece: Bytes,
+    /// The piece is of the answer whose fields are still here, and waits for its head.
+    piece_waits: bool,
     /// How much hyper has at hand that it could not write; it comes before the next status line.
     hypers: usize,
 }
@@ -88,6 +90,7 @@ impl Past {
     pub(super) fn put_piece(&mut self, piece: Bytes) {
         debug_assert!(self.piece.is_empty());
         self.piece = piece;
+        self.piece_waits = self.fields.is_some();
     }
 
     /// Whether the next piece may come.
@@ -97,17 +100,21 @@ impl Past {
 
     /// Whether nothing waits to be sent that could be.
     pub(super) fn is_sent(&self) -> bool {
-        self.head.is_empty() && (self.piece.is_empty() || self.waits_for_hyper())
+        self.head.is_empty() && (self.piece.is_empty() || self.piece_waits)
     }
 
-    /// Whether what is to be sent comes behind something that hyper has not written yet.
-    fn waits_for_hyper(&self) -> bool {
-        self.fields.is_some()
+    /// Bytes of what is here that have not left.
+    fn unsent_bytes(&self) -> usize {
+        self.head.len() - self.head_sent + self.piece.len()
     }
 
-    /// hyper wants these bytes written: takes all of them if fields are to go among them.
+    /// hyper wants these bytes written: takes all of them if fields are to go among them. Only when all
+    /// that may be sent has been: it may be the end of the answer before, which hyper does not wait for
+    /// where the request's body ends after its answer.
     pub(super) fn takes_over(&mut self, bytes: &[u8]) -> bool {
+        debug_assert!(self.is_sent());
         let Some(fields) = self.fields.take() else { return false };
+        self.piece_waits = false;
         let at = behind_status_line(bytes, self.hypers);
         self.hypers = 0;
         self.head.reserve(bytes.len() + fields.len());
@@ -117,9 +124,12 @@ impl Past {
         true
     }
 
-    /// hyper keeps this many bytes for another try.
+    /// hyper keeps this many bytes for another try. With fields at hand their head is among them, and
+    /// what comes before it is known already.
     pub(super) fn hyper_keeps(&mut self, bytes: usize) {
-        self.hypers = bytes;
+        if self.fields.is_none() {
+            self.hypers = bytes;
+        }
     }
 
     /// Sends what can be sent. Ready when all of it has left.
@@ -183,11 +193,14 @@ impl Front {
         if past.is_sent() {
             return Poll::Ready(Ok(()));
         }
+        let before = past.unsent_bytes();
         let sent = past.poll_send(cx, &mut *self.stream.borrow_mut());
+        if past.unsent_bytes() < before {
+            // A client that takes its time with a piece takes it nevertheless.
+            self.wrote();
+        }
         if sent.is_pending() {
             self.write_blocked();
-        } else {
-            self.wrote();
         }
         sent
     }
@@ -259,9 +272,11 @@ mod tests {
     fn write(past: &mut Past, slow: &mut Slow, mut bytes: &[u8]) {
         let mut cx = Context::from_waker(Waker::noop());
         while !bytes.is_empty() {
-            if past.takes_over(bytes) {
+            if past.poll_send(&mut cx, slow).is_pending() {
+                past.hyper_keeps(bytes.len());
+            } else if past.takes_over(bytes) {
                 bytes = &[];
-            } else if past.poll_send(&mut cx, slow).is_ready() {
+            } else {
                 let written = match Pin::new(&mut *slow).poll_write(&mut cx, bytes) {
                     Poll::Ready(written) => written.unwrap(),
                     Poll::Pending => 0,
@@ -311,6 +326,47 @@ mod tests {
                 format!("{interim}{head}A: b\r\ncontent-length: 9\r\n\r\n{small}{}", pieces.concat());
             prop_assert_eq!(String::from_utf8_lossy(&slow.taken), &expected[before..]);
         }
+    }
+
+    /// Where a request's body ends after its answer, hyper goes on to the next answer before all of the
+    /// one before has left.
+    #[test]
+    fn the_next_head_waits_for_the_last_piece_of_the_answer_before() {
+        let (mut past, mut slow) = (Past::default(), Slow { takes: vec![3, 0], calls: 0, taken: Vec::new() });
+        past.put_fields(Vec::new());
+        write(&mut past, &mut slow, b"HTTP/1.1 200 OK\r\n\r\n");
+        past.put_piece(Bytes::from_static(b"first body"));
+        past.put_fields(b"A: b\r\n".to_vec());
+        assert!(!past.is_sent() && !past.has_room());
+        write(&mut past, &mut slow, b"HTTP/1.1 201 Created\r\n\r\nsecond");
+        let expected = "HTTP/1.1 200 OK\r\n\r\nfirst bodyHTTP/1.1 201 Created\r\nA: b\r\n\r\nsecond";
+        assert_eq!(String::from_utf8_lossy(&slow.taken), expected);
+    }
+
+    /// hyper's own answer waits behind a piece, and another head behind that.
+    #[test]
+    fn fields_do_not_get_into_an_answer_that_waits_before_their_own() {
+        let (mut past, mut slow) =
+            (Past::default(), Slow { takes: vec![0, 100], calls: 0, taken: Vec::new() });
+        let mut cx = Context::from_waker(Waker::noop());
+        past.put_piece(Bytes::from_static(b"body"));
+        let own = "HTTP/1.1 404 Not Found\r\n\r\n";
+        assert!(past.poll_send(&mut cx, &mut slow).is_pending());
+        past.hyper_keeps(own.len());
+        past.put_fields(b"A: b\r\n".to_vec());
+        write(&mut past, &mut slow, format!("{own}HTTP/1.1 200 OK\r\n\r\n").as_bytes());
+        let expected = format!("body{own}HTTP/1.1 200 OK\r\nA: b\r\n\r\n");
+        assert_eq!(String::from_utf8_lossy(&slow.taken), expected);
+    }
+
+    /// It was not, and a client that took each piece slowly was taken for one that takes nothing.
+    #[test]
+    fn a_part_of_a_piece_is_seen_to_leave() {
+        let (mut past, mut slow) = (Past::default(), Slow { takes: vec![3, 0], calls: 0, taken: Vec::new() });
+        past.put_piece(Bytes::from_static(b"a body"));
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(past.poll_send(&mut cx, &mut slow).is_pending());
+        assert_eq!(past.unsent_bytes(), 3);
     }
 
     #[test]

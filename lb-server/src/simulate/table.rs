@@ -28,18 +28,6 @@ const COLUMNS: [Metric; 11] = [
     Metric::Recovered(0),
 ];
 
-/// The figures that variants may be ranked by.
-pub(super) const RANKS: [Metric; 8] = [
-    Metric::Mean,
-    Metric::Quantile(0.5),
-    Metric::Quantile(0.9),
-    Metric::Quantile(0.99),
-    Metric::Quantile(0.999),
-    Metric::Goodput,
-    Metric::Errors,
-    Metric::Amplification,
-];
-
 pub(super) fn text(report: &Report) -> String {
     let mut text = format!("{}\n", heading(report));
     for outcomes in by_load(report) {
@@ -194,7 +182,7 @@ fn ranking(rank: Metric, outcomes: &[&CaseOutcome]) -> String {
 
 /// From best to worst.
 pub(super) fn ranked<'a>(rank: Metric, outcomes: &[&'a CaseOutcome]) -> Vec<&'a CaseOutcome> {
-    let more_is_better = rank == Metric::Goodput;
+    let more_is_better = rank.is_better_above();
     let badness = |outcome: &CaseOutcome| {
         let figure = outcome.figure(rank).unwrap_or(f64::INFINITY);
         if more_is_better { -figure } else { figure }

@@ -5,7 +5,7 @@ use std::{cell::RefCell, collections::BTreeMap, net::SocketAddr, rc::Rc, sync::A
 use lb_core::{
     config::{self, AdminState, BackendAddress},
     health::{self, CheckFailure},
-    pool::{Change, EndpointId, Pool, WaiterId},
+    pool::{Change, EndpointId, Pool, ProbeAnswer, WaiterId},
     prng::Prng,
     time::{Instant, nanos},
 };
@@ -13,6 +13,7 @@ use lb_core::{
 use super::{
     fault::Condition,
     model::{Backend, Model},
+    probe::{Probe, Stage},
 };
 
 /// Looks at a backend that stands still, in parts of the check's timeout.
@@ -41,6 +42,8 @@ pub(super) struct Check {
 pub(super) struct Wishes {
     /// Checks to make.
     pub(super) checks: Vec<Check>,
+    /// Probes to send.
+    pub(super) probes: Vec<Probe>,
     /// When to be woken, if that is not scheduled yet.
     pub(super) wake: Option<u64>,
     /// The requests of its queue that have news, with their attempts.
@@ -66,13 +69,14 @@ impl Balancer {
         Self { pool: Rc::new(RefCell::new(pool)), waiters: BTreeMap::new(), wake: u64::MAX }
     }
 
-    /// Does what time asks for, and says what is to be done. Called after each call to the pool.
+    /// Does what time asks for, and says what is to be done; gives whether there may be something. Called after
+    /// each call to the pool.
     #[inline]
-    pub(super) fn tend(&mut self, index: u32, now: u64, wishes: &mut Wishes) {
+    pub(super) fn tend(&mut self, index: u32, now: u64, wishes: &mut Wishes) -> bool {
         let mut pool = self.pool.borrow_mut();
         let due = pool.next_wake().map_or(u64::MAX, Instant::as_nanos);
-        if due >= self.wake && !pool.has_transitions() && !pool.has_woken() {
-            return;
+        if due >= self.wake && !pool.has_transitions() && !pool.has_woken() && !pool.has_probes() {
+            return false;
         }
         let at = Instant::from_nanos(now);
         if due <= now {
@@ -87,6 +91,15 @@ impl Balancer {
                 });
             }
         }
+        while let Some(probe) = pool.poll_probe() {
+            wishes.probes.push(Probe {
+                balancer: index,
+                backend: backend_at(probe.addr),
+                endpoint: probe.endpoint,
+                by: now.saturating_add(nanos(pool.config().prequal.timeout)),
+                stage: Stage::Sent,
+            });
+        }
         while let Some(id) = pool.poll_woken() {
             let turn = self.waiters.get(&id).map(|&(request, attempt)| (id, request, attempt));
             wishes.turns.extend(turn);
@@ -98,6 +111,7 @@ impl Balancer {
             self.wake = next.max(now + 1);
             wishes.wake = Some(self.wake);
         }
+        true
     }
 
     /// The wake-up that was scheduled is there, unless an earlier one came in its place.
@@ -128,6 +142,10 @@ impl Balancer {
 
     pub(super) fn on_check(&mut self, check: &Check, result: Result<(), CheckFailure>, now: u64) {
         self.pool.borrow_mut().on_check(check.endpoint, result, Instant::from_nanos(now));
+    }
+
+    pub(super) fn on_probe(&mut self, probe: &Probe, answer: Option<ProbeAnswer>, now: u64) {
+        self.pool.borrow_mut().on_probe(probe.endpoint, answer, Instant::from_nanos(now));
     }
 
     /// An operator drains a backend, or makes it ready again.

@@ -19,6 +19,7 @@ use std::{
 };
 
 use lb_core::{
+    config::Algorithm,
     exchange::{
         Attempt, End, Event, Exchange, Facts, Failure as TryFailure, FailureKind, Next, Sent, Step, Waiting,
     },
@@ -37,6 +38,7 @@ use super::{
     measure::Measure,
     model::{Arrivals, Model},
     outcome::{Failure, Ledger, Outcome},
+    probe::{Gauge, Probe, Stage},
     queue::{LaneId, Queue},
     station::{Due, FULL_SPEED, Job, JobId, Jobs, State, Station},
 };
@@ -97,6 +99,8 @@ enum What {
     Wake { balancer: u32 },
     /// A health check is answered, or not.
     Check { index: u32 },
+    /// A probe is at its backend, or its answer is back.
+    Probe { index: u32 },
     /// Measuring begins.
     MeasureFrom,
     /// Measuring ends.
@@ -136,6 +140,9 @@ struct Run<'a> {
     jobs: Jobs,
     requests: Slab<Request>,
     checks: Slab<Check>,
+    probes: Slab<Probe>,
+    /// Of each backend; none where nobody probes.
+    gauges: Vec<Gauge>,
     arrivals: Process<'a>,
     prngs: Prngs,
     keys: Option<Draw>,
@@ -169,6 +176,20 @@ struct Lanes {
     backoff: LaneId,
     /// By backend.
     network: Vec<LaneId>,
+}
+
+/// When requests come, and their work, drawn as a run draws them.
+pub(super) fn requests(model: &Model, seed: u64) -> Vec<(u64, u64)> {
+    let mut arrivals = Process::new(&model.arrivals, Prng::new(seed).fork(label::ARRIVALS));
+    let mut service = Prng::new(seed).fork(label::SERVICE);
+    let end = nanos(model.duration);
+    std::iter::from_fn(|| Some((arrivals.next(end)?, model.service.sample(&mut service)))).collect()
+}
+
+/// A gauge for each backend where balancers probe, else none.
+fn gauges(model: &Model) -> Vec<Gauge> {
+    let probed = model.pool.algorithm == Algorithm::Prequal;
+    model.backends.iter().filter(|_| probed).map(|_| Gauge::default()).collect()
 }
 
 /// Runs a model. `progress` is set to the simulated nanoseconds so far.
@@ -218,6 +239,8 @@ impl<'a> Run<'a> {
             jobs: Slab::new(),
             requests: Slab::new(),
             checks: Slab::new(),
+            probes: Slab::new(),
+            gauges: gauges(model),
             arrivals: Process::new(&model.arrivals, fork(label::ARRIVALS)),
             prngs: Prngs {
                 service: fork(label::SERVICE),
@@ -313,6 +336,7 @@ impl<'a> Run<'a> {
                 self.tend(balancer);
             }
             What::Check { index } => self.check(index),
+            What::Probe { index } => self.probe(index),
             What::MeasureFrom => self.measure.begin(&mut self.stations, self.queue.now()),
             What::MeasureTo => {
                 self.exhausted = true;

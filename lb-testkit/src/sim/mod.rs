@@ -25,9 +25,11 @@ mod fault;
 mod histogram;
 mod keys;
 mod law;
+pub mod leaderboard;
 mod measure;
 mod model;
 mod outcome;
+mod probe;
 mod queue;
 pub mod scenario;
 mod station;
@@ -63,6 +65,13 @@ impl Model {
     pub fn run_watched(&self, seed: u64, progress: &AtomicU64) -> Result<Outcome, Error> {
         self.check()?;
         engine::run(self, seed, progress)
+    }
+
+    /// The requests of a run with this seed: when each comes and how much work it brings at speed 1, both in
+    /// nanoseconds. For what is to meet the same ones. A closed loop has none before it runs.
+    #[must_use]
+    pub fn requests(&self, seed: u64) -> Vec<(u64, u64)> {
+        engine::requests(self, seed)
     }
 
     /// Looks for what makes no sense.

@@ -34,6 +34,8 @@ pub struct Scenario {
     pub loads: Vec<f64>,
     /// How many seeds each case runs with.
     pub seeds: u32,
+    /// What variants are ranked by; default: the 99th percentile.
+    pub rank: Metric,
     /// What must come out.
     pub expectations: Vec<Expectation>,
 }
@@ -89,6 +91,7 @@ impl Scenario {
             model,
             loads: Vec::new(),
             seeds: SEEDS,
+            rank: Metric::Quantile(0.99),
             expectations: Vec::new(),
         })
     }

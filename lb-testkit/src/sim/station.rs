@@ -32,8 +32,9 @@ pub(super) struct Job {
     pub(super) backend: u32,
     /// What the answer will say.
     pub(super) status: u16,
-    /// When it reached the backend.
+    /// When it reached the backend, and how many were there then.
     pub(super) entered: u64,
+    pub(super) met: u32,
     /// When a connection must stand.
     pub(super) connect_by: u64,
     /// What it still needs, as of `since`, in nanoseconds at speed 1.
@@ -67,6 +68,7 @@ impl Job {
             backend,
             status: 200,
             entered: 0,
+            met: 0,
             connect_by,
             work,
             since: 0,
@@ -202,9 +204,10 @@ impl Station {
     #[inline]
     pub(super) fn enter(&mut self, id: JobId, jobs: &mut Jobs, now: u64) -> Option<Due> {
         self.tally(now);
-        self.account.present += 1;
         let job = &mut jobs[id as usize];
+        job.met = self.account.present;
         job.entered = now;
+        self.account.present += 1;
         self.serials += 1;
         job.serial = self.serials;
         match &mut self.kind {

@@ -366,6 +366,44 @@ fn algorithms_meet_the_same_requests() {
     }
 }
 
+/// What is sent elsewhere is what a run meets.
+#[test]
+fn requests_are_those_of_the_run() {
+    let model = queue(Algorithm::P2c, Backend::several(4, 1), 0.3, 2000.0);
+    let requests = model.requests(7);
+    let outcome = model.run(7).unwrap();
+    let given: u128 = outcome.backends.iter().map(|backend| backend.account.given).sum();
+    let work: u128 = requests.iter().map(|&(_, work)| u128::from(work)).sum();
+    assert_eq!((requests.len() as u64, work), (outcome.ledger.arrivals, given));
+    assert!(requests.is_sorted_by_key(|&(at, _)| at));
+}
+
+/// Probes tell several balancers what none of them sees alone: Prequal sends a slow backend next to nothing,
+/// and says the same for the same seed. A backend that is down answers no probe and gets nothing for long.
+#[test]
+fn prequal_goes_by_probes() {
+    let slow = Fault {
+        backends: vec![0],
+        from: Duration::ZERO,
+        length: None,
+        stagger: Duration::ZERO,
+        trouble: Trouble::Slow { factor: 10.0 },
+    };
+    let mut model = queue(Algorithm::Prequal, Backend::several(10, 4), 0.5, 40_000.0);
+    model.balancers = 4;
+    model.backends.iter_mut().for_each(|backend| backend.latency = Duration::from_micros(100));
+    let even = run(&model);
+    assert!(even.max_to_mean() < 1.2, "{}", even.max_to_mean());
+    model.faults = vec![slow];
+    let outcome = run(&model);
+    assert!(outcome.share(0) < 0.01, "{}", outcome.share(0));
+    assert_eq!(outcome, run(&model));
+    model.faults[0].trouble = Trouble::Unreachable;
+    model.pool.timeouts.connect = Duration::from_millis(20);
+    let outcome = run(&model);
+    assert!(outcome.share(0) < 0.01, "{}", outcome.share(0));
+}
+
 /// Whatever is simulated, the ledger adds up (or the run is an error), and the same seed says the same.
 #[test]
 fn ledgers_of_random_models_add_up() {
@@ -381,8 +419,7 @@ fn ledgers_of_random_models_add_up() {
 fn random_model(prng: &mut Prng) -> Model {
     let millis = |prng: &mut Prng, most: u64| Duration::from_millis(prng.below(most + 1));
     let flip = |prng: &mut Prng| prng.below(2) == 0;
-    let algorithms = [Algorithm::Random, Algorithm::RoundRobin, Algorithm::LeastRequest, Algorithm::P2c];
-    let mut pool = pool(algorithms[prng.below(4) as usize]);
+    let mut pool = pool(Algorithm::NAMED[prng.below(Algorithm::NAMED.len() as u64) as usize].1);
     pool.limits.pending = 5 + prng.below(1000) as u32;
     pool.timeouts.connect = Duration::from_millis(50);
     pool.timeouts.response_head = Duration::from_millis(20 + prng.below(2000));

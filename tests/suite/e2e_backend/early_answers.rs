@@ -1,7 +1,13 @@
 //! A backend that answers before it has the whole request.
 
-use lb_testkit::{Behaviour, End};
+use std::{net::SocketAddr, time::Duration};
+
+use lb_testkit::{Behaviour, Digest, End};
 use rstest::rstest;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpSocket, TcpStream},
+};
 
 use crate::support::{Lb, Tested, backend};
 
@@ -72,4 +78,53 @@ async fn an_upload_that_nobody_reads_is_answered() -> Tested {
     let answer = client.response().await?;
     assert_eq!((answer.status(), answer.body.text().as_str()), (413, "too large"), "{answer}");
     Ok(())
+}
+
+/// The request's body ends when all of the answer has come but its last piece has not left: the next
+/// answer's head was written before that piece.
+#[tokio::test]
+async fn the_next_answer_waits_for_the_end_of_an_early_one() -> Tested {
+    let a = backend("a").await;
+    let stage = lb_tests::Setup::new(&[&a]).start();
+    // How much goes out to a client that does not read, and what waits in front of it.
+    a.behave_at("/much", Behaviour::pattern(64 << 20));
+    let mut idle = slow_client(stage.addr()).await?;
+    idle.write_all(b"GET /much HTTP/1.1\r\nHost: mango\r\n\r\n").await?;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    drop(idle);
+    let taken = stage.log.wait_for(1).await[0].response_bytes;
+    // With the longest that the balancer takes whole, it is the last piece that waits: which that is differs
+    // by a few pieces, and shorter ones tell nothing.
+    for length in (0..24).map(|step| taken - (step << 14)) {
+        let before = stage.log.lines().len();
+        a.behave_at("/early", Behaviour::pattern(length).early());
+        let mut client = slow_client(stage.addr()).await?;
+        client.write_all(b"POST /early HTTP/1.1\r\nHost: mango\r\nContent-Length: 10\r\n\r\nhello").await?;
+        let taken_whole = stage.log.wait_for(before + 1);
+        if tokio::time::timeout(Duration::from_millis(100), taken_whole).await.is_err() {
+            drop(client);
+            stage.log.wait_for(before + 1).await;
+            continue;
+        }
+        client.write_all(b"worldGET /next HTTP/1.1\r\nHost: mango\r\nConnection: close\r\n\r\n").await?;
+        stage.log.wait_for(before + 2).await;
+        let mut read = Vec::new();
+        tokio::time::timeout(Duration::from_secs(10), client.read_to_end(&mut read)).await??;
+        let body_at = find(&read, b"\r\n\r\n").expect("a head") + 4;
+        let (body, next) = read[body_at..].split_at(length as usize);
+        assert_eq!(Digest::of(body), Digest::of_pattern(length), "of {length} bytes");
+        assert!(next.starts_with(b"HTTP/1.1 200"), "{}", next.escape_ascii());
+    }
+    Ok(())
+}
+
+/// One that takes little without reading.
+async fn slow_client(addr: SocketAddr) -> std::io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_recv_buffer_size(4 << 10)?;
+    socket.connect(addr).await
+}
+
+fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
+    bytes.windows(wanted.len()).position(|window| window == wanted)
 }

@@ -105,6 +105,35 @@ async fn own_answers_to_head_have_a_length_and_no_body() {
     assert_eq!(client.get("/here", "a").await.unwrap().status(), 200);
 }
 
+/// hyper would make up a phrase, and a backend's is not passed on.
+#[tokio::test]
+async fn a_status_that_nobody_knows_has_no_phrase() {
+    let (mango, stage) = setup().await;
+    mango
+        .behave(Behaviour::raw("HTTP/1.1 299 Odd\r\nContent-Length: 2\r\n\r\nhi").end(lb_testkit::End::Keep));
+    let mut client = stage.client().await;
+    client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.unwrap();
+    let bytes = client.read_to_end().await.unwrap();
+    assert!(
+        bytes.starts_with(b"HTTP/1.1 299 \r\n") && bytes.ends_with(b"\r\n\r\nhi"),
+        "{}",
+        bytes.escape_ascii()
+    );
+}
+
+/// Its end is the connection's, which was announced as one to be kept.
+#[tokio::test]
+async fn an_old_client_is_not_promised_a_connection_that_ends_the_body() {
+    let (mango, stage) = setup().await;
+    mango.behave(Behaviour::reply(200, "chunks").framing(Framing::Chunked));
+    let mut client = stage.client().await;
+    client.send("GET / HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n").await.unwrap();
+    let answer = client.response().await.unwrap();
+    assert_eq!((answer.status(), answer.body.text().as_str()), (200, "chunks"));
+    assert_eq!((answer.head.word(0), answer.header("connection")), ("HTTP/1.0", None), "{answer}");
+    assert_eq!(client.closed().await.unwrap(), b"");
+}
+
 #[rstest]
 #[case(204)]
 #[case(304)]

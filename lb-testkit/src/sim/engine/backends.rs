@@ -99,7 +99,11 @@ impl Run<'_> {
         };
         self.schedule(backend, next);
         self.ledger.served += 1;
-        self.ledger.backend_sojourns += u128::from(now - self.jobs[id as usize].entered);
+        let job = &self.jobs[id as usize];
+        self.ledger.backend_sojourns += u128::from(now - job.entered);
+        if let Some(gauge) = self.gauges.get_mut(backend as usize) {
+            gauge.record(job.met, now - job.entered);
+        }
         if self.model.backends[backend as usize].latency.is_zero() {
             self.answer(id);
         } else {

@@ -125,7 +125,13 @@ impl Run<'_> {
     #[inline]
     pub(super) fn tend(&mut self, balancer: u32) {
         let now = self.queue.now();
-        self.balancers[balancer as usize].tend(balancer, now, &mut self.wishes);
+        if self.balancers[balancer as usize].tend(balancer, now, &mut self.wishes) {
+            self.grant(balancer, now);
+        }
+    }
+
+    /// Schedules what a balancer wants.
+    fn grant(&mut self, balancer: u32, now: u64) {
         if let Some(at) = self.wishes.wake.take() {
             self.queue.at(at, What::Wake { balancer });
         }
@@ -134,11 +140,37 @@ impl Run<'_> {
             let index = self.checks.insert(check) as u32;
             self.queue.at(now + 2 * latency, What::Check { index });
         }
+        for probe in self.wishes.probes.drain(..) {
+            let latency = nanos(self.model.backends[probe.backend as usize].latency);
+            let index = self.probes.insert(probe) as u32;
+            self.queue.at(now + latency, What::Probe { index });
+        }
         for (waiter, request, attempt) in self.wishes.turns.drain(..) {
             self.queue.at(now, What::Turn { request, waiter, attempt });
         }
         for (backend, change) in self.wishes.changes.drain(..) {
             self.measure.notice(now, balancer, backend, change, &self.strikes);
+        }
+    }
+
+    /// A probe goes on: at its backend it is answered or not, back at its balancer that is told.
+    pub(super) fn probe(&mut self, index: u32) {
+        let now = self.queue.now();
+        let probe = &mut self.probes[index as usize];
+        let backend = probe.backend as usize;
+        match probe.stage {
+            Stage::Sent => {
+                let present = self.stations[backend].account.present;
+                let answer = self.gauges[backend].answer(&self.conditions[backend], present);
+                let back = now + nanos(self.model.backends[backend].latency);
+                let answer = answer.filter(|_| back <= probe.by);
+                probe.stage = Stage::Answered(answer);
+                self.queue.at(if answer.is_some() { back } else { probe.by }, What::Probe { index });
+            }
+            Stage::Answered(answer) => {
+                let probe = self.probes.remove(index as usize);
+                self.balancers[probe.balancer as usize].on_probe(&probe, answer, now);
+            }
         }
     }
 

@@ -40,6 +40,24 @@ pub enum Metric {
 }
 
 impl Metric {
+    /// The figures that variants may be ranked by, the usual one first.
+    pub const RANKS: [(&'static str, Self); 8] = [
+        ("p99", Self::Quantile(0.99)),
+        ("mean", Self::Mean),
+        ("p50", Self::Quantile(0.5)),
+        ("p90", Self::Quantile(0.9)),
+        ("p999", Self::Quantile(0.999)),
+        ("goodput", Self::Goodput),
+        ("errors", Self::Errors),
+        ("amplification", Self::Amplification),
+    ];
+
+    /// Whether more of it is better.
+    #[must_use]
+    pub fn is_better_above(self) -> bool {
+        self == Self::Goodput
+    }
+
     /// The figure: nanoseconds, shares or ratios; none when it never came.
     #[must_use]
     pub fn of(self, outcome: &Outcome) -> Option<f64> {

@@ -42,11 +42,13 @@ pub(super) fn scenario(table: &mut Table<'_>, open: Open<'_>) -> Scenario {
         variants: Vec::new(),
         loads: Vec::new(),
         seeds: SEEDS,
+        rank: Metric::Quantile(0.99),
         expectations: Vec::new(),
     };
     table.set("name", &mut scenario.name, |node| node.string("a name"));
     table.set("about", &mut scenario.about, |node| node.string("a text"));
     table.set("seeds", &mut scenario.seeds, |node| node.integer(&(1..=100_000)));
+    table.set("rank", &mut scenario.rank, |node| node.word(&Metric::RANKS));
     table.set("duration", &mut model.duration, time);
     table.set("warmup", &mut model.warmup, time);
     table.set("slo", &mut model.slo, time);

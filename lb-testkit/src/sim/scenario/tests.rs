@@ -177,10 +177,10 @@ fn settings_that_make_no_sense_together() {
     let pool = "pool = { health_check = { interval = \"1s\", timeout = \"2s\" } }\n";
     assert_eq!(
         read(&format!("{pool}{SMALL}")).is_err(),
-        Config::load(&format!(
-            "listener = [{{ bind = \"127.0.0.1:0\" }}]\nroute = [{{ pool = \"a\" }}]\n\
-             [pool.a]\nbackends = [\"127.0.0.1:81\"]\nhealth_check = {{ interval = \"1s\", timeout = \"2s\" }}\n"
-        ))
+        Config::load(
+            "listener = [{ bind = \"127.0.0.1:0\" }]\nroute = [{ pool = \"a\" }]\n\
+             [pool.a]\nbackends = [\"127.0.0.1:81\"]\nhealth_check = { interval = \"1s\", timeout = \"2s\" }\n"
+        )
         .is_err()
     );
     assert!(read(&format!("pool = {{ retry = {{ tries = 17 }} }}\n{SMALL}")).is_err());

@@ -35,7 +35,7 @@ fn found(outlier: &config::Outlier, hosts: usize, bad: usize) -> usize {
 /// The most that hide behind each other, for both detectors.
 pub(crate) fn outlier_masking(_: &Lab) -> Table {
     let base = config::Outlier::default();
-    let by_mean = config::Outlier { success_rate: Some(config::SuccessRate::default()), ..base.clone() };
+    let by_mean = config::Outlier { success_rate: Some(config::SuccessRate::default()), ..base };
     let robust = config::Outlier { robust: Some(config::Robust::default()), ..base };
     let mut cells = Vec::new();
     let largest = |outlier: &config::Outlier, hosts: usize| {
