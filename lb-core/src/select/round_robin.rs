@@ -29,6 +29,9 @@ use alloc::{collections::BTreeMap, vec::Vec};
 use super::{Candidate, View, equal_weights, period::Period, roster::Places};
 use crate::pool::EndpointId;
 
+/// No credit that is carried over is further from 0: those of 2^17 endpoints have a sum.
+const CREDIT_MAX: i64 = i64::MAX >> 18;
+
 /// Whose turn it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rule {
@@ -51,6 +54,8 @@ pub(crate) struct RoundRobin {
     credits: Vec<i64>,
     /// Credits of members that may not be picked now.
     away: BTreeMap<EndpointId, i64>,
+    /// The sum of the members' weights that the credits are parts of.
+    total: i64,
     period: Period,
 }
 
@@ -63,6 +68,7 @@ impl RoundRobin {
             last: None,
             credits: Vec::new(),
             away: BTreeMap::new(),
+            total: 0,
             period: Period::default(),
         }
     }
@@ -201,10 +207,12 @@ impl RoundRobin {
         for (candidate, credit) in old.iter().zip(&self.credits) {
             self.away.insert(candidate.id, *credit);
         }
-        // Nobody who plays by the rules is further from its share than this.
+        // Debts from other weights, which may have been far greater, are forgiven down to one request.
         let total: i64 = members.iter().map(|member| i64::from(member.weight)).sum();
+        let most = if total == self.total { CREDIT_MAX } else { total };
+        self.total = total;
         let mut carry =
-            |candidate: &Candidate| self.away.remove(&candidate.id).unwrap_or(0).clamp(-total, total);
+            |candidate: &Candidate| self.away.remove(&candidate.id).unwrap_or(0).clamp(-most, most);
         let mut credits: Vec<i64> = new.iter().map(&mut carry).collect();
         let away = members.iter().filter_map(|member| Some((member.id, self.away.remove(&member.id)?)));
         self.away = away.collect();

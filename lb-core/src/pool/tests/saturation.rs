@@ -22,7 +22,9 @@ fn alone(pool: &mut Pool, count: usize) -> Vec<u16> {
 #[rstest]
 fn a_round_goes_on_where_it_was(
     #[values(Algorithm::RoundRobin, Algorithm::Tijdeman)] algorithm: Algorithm,
-    #[values(&[1, 1], &[1, 1, 1], &[2, 1], &[5, 1, 1], &[1, 2, 3, 4])] weights: &[u32],
+    #[values(&[1, 1], &[1, 1, 1], &[2, 1], &[5, 1, 1], &[1, 2, 3, 4],
+        &[1, 101, 3, 3, 101, 1, 1, 1, 1, 101, 50, 101])]
+    weights: &[u32],
 ) {
     let backends = (1..).zip(weights).map(|(port, &weight)| Backend { weight, ..backend(port) });
     let free = config::Pool { backends: backends.collect(), algorithm, ..config::Pool::default() };
@@ -115,8 +117,8 @@ proptest! {
     /// Picks do not depend on when a timer looks at the pool and has its lists made anew.
     #[test]
     fn a_look_at_the_pool_changes_nothing(
-        algorithm in prop::sample::select(&ALGORITHMS[..]), weights in prop::collection::vec(1u32..6, 1..6),
-        max_in_flight in 1u32..4, ops in prop::collection::vec(prop::option::of(any::<usize>()), 0..100),
+        algorithm in prop::sample::select(&ALGORITHMS[..]), weights in prop::collection::vec(prop::sample::select(&[1u32, 2, 3, 50, 101][..]), 1..13),
+        max_in_flight in 1u32..4, ops in prop::collection::vec(prop::option::of(any::<usize>()), 0..300),
     ) {
         let backends = (1..).zip(weights).map(|(port, weight)| Backend { weight, ..backend(port) });
         let config =
