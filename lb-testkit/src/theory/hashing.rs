@@ -11,7 +11,7 @@ pub fn ring_deviation(backends: u32, points: u32) -> f64 {
 }
 
 /// The expected share of the fullest and of the emptiest backend of a ring, each over the mean share.
-/// Exactly E[max] / V and E[min] / V of `backends` independent Gamma(`points`) variables.
+/// Exactly `E[max] / V` and `E[min] / V` of `backends` independent Gamma(`points`) variables.
 #[must_use]
 pub fn ring_extremes(backends: u32, points: u32) -> (f64, f64) {
     let v = f64::from(points);
