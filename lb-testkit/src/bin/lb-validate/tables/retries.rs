@@ -114,7 +114,14 @@ pub(crate) fn metastability(lab: &Lab) -> Table {
     let cells = vec![
         Cell::same("the collapsed state feeds itself from a load of", 0.25, collapsed_from),
         Cell::same("load 0.2, outage: collapses of 20", 0, collapses(&outage(base(0.2, horizon), horizon))),
-        Cell::same("load 0.3, no outage, 5,000 services: collapses of 20", 0, collapses(&base(0.3, 5000.0))),
+        // Rare bursts of timeouts collapse it without an outage: an independent simulation saw 3 of 20 runs of
+        // 100,000 services collapse, which makes 0.16 of 20 runs of 5,000, and more than 2 once in a thousand.
+        Cell::within(
+            "load 0.3, no outage, 5,000 services: collapses of 20",
+            0.0,
+            2.0,
+            collapses(&base(0.3, 5000.0)) as f64,
+        ),
         Cell::same("load 0.3, outage: collapses of 20", 20, collapses(&outage(base(0.3, horizon), horizon))),
         Cell::within("load 0.3, outage: attempts for each request", 3.99, 4.0, attempts.mean),
         Cell::same(
