@@ -21,7 +21,7 @@ const LOOKS_PER_CHECK: u64 = 20;
 
 pub(super) struct Balancer {
     pub(super) pool: Rc<RefCell<Pool>>,
-    /// The requests in its queue, with their attempts.
+    /// The requests in its queue, with the serials of their waits.
     pub(super) waiters: BTreeMap<WaiterId, (u32, u64)>,
     /// When the next wake-up is scheduled.
     wake: u64,
@@ -46,8 +46,8 @@ pub(super) struct Wishes {
     pub(super) probes: Vec<Probe>,
     /// When to be woken, if that is not scheduled yet.
     pub(super) wake: Option<u64>,
-    /// The requests of its queue that have news, with their attempts.
-    pub(super) turns: Vec<(WaiterId, u32, u64)>,
+    /// The requests of its queue that have news, with the serials of their waits.
+    pub(super) turns: Vec<(u32, u64)>,
     /// What it noticed.
     pub(super) changes: Vec<(u32, Change)>,
 }
@@ -101,8 +101,7 @@ impl Balancer {
             });
         }
         while let Some(id) = pool.poll_woken() {
-            let turn = self.waiters.get(&id).map(|&(request, attempt)| (id, request, attempt));
-            wishes.turns.extend(turn);
+            wishes.turns.extend(self.waiters.get(&id));
         }
         while let Some(transition) = pool.poll_transition() {
             wishes.changes.push((backend_at(transition.addr), transition.change));

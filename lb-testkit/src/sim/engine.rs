@@ -78,13 +78,13 @@ enum What {
     /// A try reaches its backend.
     Reach { job: JobId },
     /// A backend is done with a try.
-    Done { backend: u32, job: JobId, serial: u64 },
+    Done { job: JobId, serial: u64 },
     /// An answer reaches the balancer.
     Answer { job: JobId },
     /// A failure reaches the balancer.
     Fail { job: JobId, kind: FailureKind },
     /// A request in a balancer's queue has its turn, or its time is up.
-    Turn { request: u32, waiter: WaiterId, attempt: u64 },
+    Turn { request: u32, wait: u64 },
     /// The exchange's deadline.
     Deadline { request: u32, attempt: u64 },
     /// The head of a response is overdue.
@@ -109,11 +109,10 @@ enum What {
 
 /// A client's request, from its arrival to its end.
 struct Request {
-    exchange: Option<Exchange<Rc<RefCell<Pool>>>>,
-    /// Unique in the run, as are the next two: they tell what belongs to it from what is over.
+    /// Unique in the run, as are the serials below: they tell what belongs to it from what is over.
     id: u64,
-    /// Its place in the queue of its balancer, while it has one.
-    waiting: Option<WaiterId>,
+    /// Its place in the queue of its balancer, while it has one, and the serial of the wait.
+    waiting: Option<(WaiterId, u64)>,
     /// Of the attempt that is on.
     attempt: u64,
     /// Of the try that is on.
@@ -139,6 +138,8 @@ struct Run<'a> {
     strikes: Vec<Strike<'a>>,
     jobs: Jobs,
     requests: Slab<Request>,
+    /// What the balancer knows of each request, by the same places: apart, so that what is large stays where it is.
+    exchanges: Vec<Option<Exchange<Rc<RefCell<Pool>>>>>,
     checks: Slab<Check>,
     probes: Slab<Probe>,
     /// Of each backend; none where nobody probes.
@@ -170,6 +171,7 @@ struct Prngs {
 }
 
 struct Lanes {
+    arrivals: LaneId,
     deadline: LaneId,
     head: LaneId,
     client: Option<LaneId>,
@@ -218,6 +220,7 @@ impl<'a> Run<'a> {
         let mut queue = Queue::new();
         let deadline = nanos(model.deadline);
         let lanes = Lanes {
+            arrivals: queue.ordered_lane(),
             deadline: queue.lane(deadline),
             head: queue.lane(nanos(model.pool.timeouts.response_head)),
             client: model.client.timeout.map(|timeout| queue.lane(nanos(timeout))),
@@ -238,6 +241,7 @@ impl<'a> Run<'a> {
             strikes: fault::strikes(&model.faults, &mut fork(label::FAULTS)),
             jobs: Slab::new(),
             requests: Slab::new(),
+            exchanges: Vec::new(),
             checks: Slab::new(),
             probes: Slab::new(),
             gauges: gauges(model),
@@ -297,7 +301,7 @@ impl<'a> Run<'a> {
                 }
             }
             What::Reach { job } => self.reach(job),
-            What::Done { backend, job, serial } => self.complete(backend, job, serial),
+            What::Done { job, serial } => self.complete(job, serial),
             What::Answer { job } => self.answer(job),
             What::Fail { job, kind } => self.fail(job, kind),
             What::Deadline { request, attempt } => {
@@ -305,8 +309,8 @@ impl<'a> Run<'a> {
                     self.head_timeout(request);
                 }
             }
-            What::Turn { request, waiter, attempt } => {
-                let waits = |request: &Request| (request.waiting, request.attempt) == (Some(waiter), attempt);
+            What::Turn { request, wait } => {
+                let waits = |request: &Request| request.waiting.is_some_and(|(_, serial)| serial == wait);
                 if self.requests.get(request as usize).is_some_and(waits) {
                     let balancer = self.requests[request as usize].balancer;
                     self.advance(request);
@@ -377,11 +381,11 @@ impl<'a> Run<'a> {
         }
         let on_the_way = self.jobs.iter().filter(|(_, job)| job.state == State::Sent).count();
         self.ledger.not_reached += on_the_way as u64;
-        for (_, request) in &mut self.requests {
+        for (_, request) in &self.requests {
             self.ledger.left += 1;
             self.ledger.sojourns += u128::from(now - request.arrived);
-            request.exchange = None;
         }
+        self.exchanges.clear();
         for balancer in &self.balancers {
             let pool = balancer.pool.borrow();
             self.ledger.held += pool.in_flight() + u64::from(pool.pending());

@@ -1,62 +1,39 @@
 //! What is to happen: events in the order of `(time, sequence)`.
 //!
-//! Most events of a simulation come a fixed delay after now: timeouts, the network. Those that share a
-//! delay come in the order in which they were scheduled, so a first-in first-out *lane* holds them in
-//! O(1); only the rest needs the heap. Both give one order.
+//! Most events of a simulation come in the order in which they were scheduled among their like: timeouts and
+//! the network a fixed delay after now, arrivals one after the other. A first-in first-out *lane* holds those of
+//! a kind in O(1); only the rest needs the heap. Both give one order.
 
-use std::{
-    cmp::Ordering,
-    collections::{BinaryHeap, VecDeque},
-};
+mod heap;
+
+use std::collections::VecDeque;
+
+use self::heap::{Entry, Heap, Key, NEVER};
 
 /// Events of type `T` by the time, in nanoseconds, at which they are due.
 #[derive(Debug)]
 pub(super) struct Queue<T> {
-    heap: BinaryHeap<Entry<T>>,
+    heap: Heap<T>,
     lanes: Vec<Lane<T>>,
+    /// No lane has an earlier event. The lane that had it when it was found stands beside it, and may have dropped
+    /// it since.
+    earliest: (Key, usize),
     sequence: u64,
     now: u64,
 }
 
 #[derive(Debug)]
 struct Lane<T> {
-    delay: u64,
+    /// None: events say themselves when they come.
+    delay: Option<u64>,
     entries: VecDeque<Entry<T>>,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Entry<T> {
-    at: u64,
-    sequence: u64,
-    what: T,
-}
-
-impl<T> Entry<T> {
-    fn key(&self) -> (u64, u64) {
-        (self.at, self.sequence)
+impl<T> Lane<T> {
+    fn first(&self) -> Key {
+        self.entries.front().map_or(NEVER, |entry| entry.key)
     }
 }
-
-/// The other way round, for the heap gives the greatest.
-impl<T> Ord for Entry<T> {
-    fn cmp(&self, other: &Self) -> Ordering {
-        other.key().cmp(&self.key())
-    }
-}
-
-impl<T> PartialOrd for Entry<T> {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl<T> PartialEq for Entry<T> {
-    fn eq(&self, other: &Self) -> bool {
-        self.key() == other.key()
-    }
-}
-
-impl<T> Eq for Entry<T> {}
 
 /// A lane of a [`Queue`].
 #[derive(Clone, Copy, Debug)]
@@ -64,38 +41,67 @@ pub(super) struct LaneId(usize);
 
 impl<T: Copy> Queue<T> {
     pub(super) fn new() -> Self {
-        Self { heap: BinaryHeap::new(), lanes: Vec::new(), sequence: 0, now: 0 }
+        Self { heap: Heap::new(), lanes: Vec::new(), earliest: (NEVER, 0), sequence: 0, now: 0 }
     }
 
     /// A lane for events that come `delay` after they are scheduled.
     pub(super) fn lane(&mut self, delay: u64) -> LaneId {
-        let place = self.lanes.iter().position(|lane| lane.delay == delay).unwrap_or_else(|| {
-            self.lanes.push(Lane { delay, entries: VecDeque::new() });
-            self.lanes.len() - 1
-        });
-        LaneId(place)
+        let same = self.lanes.iter().position(|lane| lane.delay == Some(delay));
+        same.map_or_else(|| self.add_lane(Some(delay)), LaneId)
+    }
+
+    /// A lane for events of which none comes before one that was scheduled earlier.
+    pub(super) fn ordered_lane(&mut self) -> LaneId {
+        self.add_lane(None)
+    }
+
+    fn add_lane(&mut self, delay: Option<u64>) -> LaneId {
+        self.lanes.push(Lane { delay, entries: VecDeque::new() });
+        LaneId(self.lanes.len() - 1)
     }
 
     /// The time of the event that was taken last.
+    #[inline]
     pub(super) fn now(&self) -> u64 {
         self.now
     }
 
     /// Schedules an event; what is due in the past comes now.
+    #[inline]
     pub(super) fn at(&mut self, at: u64, what: T) {
-        let entry = Entry { at: at.max(self.now), sequence: self.next_sequence(), what };
+        let entry = Entry { key: self.next_key(at), what };
         self.heap.push(entry);
     }
 
     /// Schedules an event that comes the lane's delay after now.
+    #[inline]
     pub(super) fn after(&mut self, lane: LaneId, what: T) {
-        let sequence = self.next_sequence();
-        let lane = &mut self.lanes[lane.0];
-        lane.entries.push_back(Entry { at: self.now.saturating_add(lane.delay), sequence, what });
+        let delay = self.lanes[lane.0].delay.unwrap_or(0);
+        let entry = Entry { key: self.next_key(self.now.saturating_add(delay)), what };
+        self.line_up(lane, entry);
+    }
+
+    /// Schedules an event in an ordered lane.
+    #[inline]
+    pub(super) fn in_order(&mut self, lane: LaneId, at: u64, what: T) {
+        let entry = Entry { key: self.next_key(at), what };
+        debug_assert!(self.lanes[lane.0].entries.back().is_none_or(|last| last.key < entry.key));
+        self.line_up(lane, entry);
+    }
+
+    #[inline]
+    fn line_up(&mut self, lane: LaneId, entry: Entry<T>) {
+        let entries = &mut self.lanes[lane.0].entries;
+        // Behind another one it is not the earliest.
+        if entries.is_empty() && entry.key < self.earliest.0 {
+            self.earliest = (entry.key, lane.0);
+        }
+        entries.push_back(entry);
     }
 
     /// Drops the events at the front of a lane that have become `dead`, so that timeouts of what is over
     /// do not pile up.
+    #[inline]
     pub(super) fn trim(&mut self, lane: LaneId, dead: impl Fn(&T) -> bool) {
         let entries = &mut self.lanes[lane.0].entries;
         while entries.front().is_some_and(|entry| dead(&entry.what)) {
@@ -104,25 +110,43 @@ impl<T: Copy> Queue<T> {
     }
 
     /// The next event; time goes on to it.
+    #[inline]
     pub(super) fn pop(&mut self) -> Option<T> {
-        let mut best = self.heap.peek().map_or((u64::MAX, u64::MAX), Entry::key);
-        let mut from = None;
-        for (place, lane) in self.lanes.iter().enumerate() {
-            if let Some(front) = lane.entries.front().filter(|front| front.key() < best) {
-                (best, from) = (front.key(), Some(place));
+        let first = self.heap.first();
+        while self.earliest.0 <= first && self.earliest.0 < NEVER {
+            let (key, place) = self.earliest;
+            let lane = &mut self.lanes[place];
+            let entry = if lane.first() == key { lane.entries.pop_front() } else { None };
+            self.look_for_earliest();
+            if let Some(entry) = entry {
+                return Some(self.go_on_to(entry));
             }
         }
-        let entry = match from {
-            Some(place) => self.lanes[place].entries.pop_front(),
-            None => self.heap.pop(),
-        }?;
-        self.now = entry.at;
-        Some(entry.what)
+        let entry = self.heap.take()?;
+        Some(self.go_on_to(entry))
     }
 
-    fn next_sequence(&mut self) -> u64 {
+    #[inline]
+    fn go_on_to(&mut self, entry: Entry<T>) -> T {
+        self.now = (entry.key >> 64) as u64;
+        entry.what
+    }
+
+    #[inline]
+    fn look_for_earliest(&mut self) {
+        self.earliest = (NEVER, 0);
+        for (place, lane) in self.lanes.iter().enumerate() {
+            let first = lane.first();
+            if first < self.earliest.0 {
+                self.earliest = (first, place);
+            }
+        }
+    }
+
+    #[inline]
+    fn next_key(&mut self, at: u64) -> Key {
         self.sequence += 1;
-        self.sequence
+        Key::from(at.max(self.now)) << 64 | Key::from(self.sequence)
     }
 }
 

@@ -28,7 +28,7 @@ impl Run<'_> {
         self.ledger.cut_off += 1;
         self.ledger.backend_sojourns += u128::from(now - entered);
         let due = self.stations[backend as usize].leave(id, &mut self.jobs, now);
-        self.schedule(backend, due);
+        self.schedule(due);
     }
 
     pub(super) fn reach(&mut self, id: JobId) {
@@ -88,16 +88,17 @@ impl Run<'_> {
         let station = &mut self.stations[job.backend as usize];
         let due = station.enter(id, &mut self.jobs, now);
         self.measure.present(job.backend, station.account.present);
-        self.schedule(job.backend, due);
+        self.schedule(due);
     }
 
-    pub(super) fn complete(&mut self, backend: u32, job: JobId, serial: u64) {
+    pub(super) fn complete(&mut self, job: JobId, serial: u64) {
         let now = self.queue.now();
         let due = Due { at: now, job, serial };
+        let Some(backend) = self.jobs.get(job as usize).map(|job| job.backend) else { return };
         let Some((id, next)) = self.stations[backend as usize].complete(due, &mut self.jobs, now) else {
             return;
         };
-        self.schedule(backend, next);
+        self.schedule(next);
         self.ledger.served += 1;
         let job = &self.jobs[id as usize];
         self.ledger.backend_sojourns += u128::from(now - job.entered);
@@ -112,9 +113,9 @@ impl Run<'_> {
     }
 
     #[inline]
-    pub(super) fn schedule(&mut self, backend: u32, due: Option<Due>) {
+    pub(super) fn schedule(&mut self, due: Option<Due>) {
         if let Some(Due { at, job, serial }) = due {
-            self.queue.at(at, What::Done { backend, job, serial });
+            self.queue.at(at, What::Done { job, serial });
         }
     }
 
@@ -153,7 +154,7 @@ impl Run<'_> {
         let speed = self.conditions[backend].speed;
         self.stations[backend].set_speed(speed, &mut self.jobs, now, &mut self.dues);
         for Due { at, job, serial } in self.dues.drain(..) {
-            self.queue.at(at, What::Done { backend: backend as u32, job, serial });
+            self.queue.at(at, What::Done { job, serial });
         }
         if old.drained != condition.drained {
             for balancer in 0..self.balancers.len() {

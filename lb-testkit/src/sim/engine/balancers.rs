@@ -7,7 +7,7 @@ impl Run<'_> {
     pub(super) fn advance(&mut self, index: u32) {
         let now = Instant::from_nanos(self.queue.now());
         self.unqueue(index);
-        let Some(exchange) = &mut self.requests[index as usize].exchange else { return };
+        let Some(exchange) = &mut self.exchanges[index as usize] else { return };
         match exchange.next(now) {
             Next::Try(attempt) => self.launch(index, attempt),
             Next::Wait(waiting) => self.enqueue(index, waiting),
@@ -16,16 +16,16 @@ impl Run<'_> {
     }
 
     pub(super) fn enqueue(&mut self, index: u32, waiting: Waiting) {
+        let wait = self.serial();
         let request = &mut self.requests[index as usize];
-        request.waiting = Some(waiting.id);
-        let attempt = request.attempt;
-        self.balancers[request.balancer as usize].waiters.insert(waiting.id, (index, attempt));
-        self.queue.at(waiting.until.as_nanos(), What::Turn { request: index, waiter: waiting.id, attempt });
+        request.waiting = Some((waiting.id, wait));
+        self.balancers[request.balancer as usize].waiters.insert(waiting.id, (index, wait));
+        self.queue.at(waiting.until.as_nanos(), What::Turn { request: index, wait });
     }
 
     pub(super) fn unqueue(&mut self, index: u32) {
         let request = &mut self.requests[index as usize];
-        if let Some(id) = request.waiting.take() {
+        if let Some((id, _)) = request.waiting.take() {
             self.balancers[request.balancer as usize].waiters.remove(&id);
         }
     }
@@ -74,10 +74,11 @@ impl Run<'_> {
         let request = &mut self.requests[job.request as usize];
         let balancer = request.balancer;
         request.job = None;
-        let Some(exchange) = &mut request.exchange else { return };
+        let place = &mut self.exchanges[job.request as usize];
+        let Some(exchange) = place else { return };
         match exchange.on(Event::Response { status: job.status, sent: Sent::Head }, now) {
             Step::Forward => {
-                if let Some(exchange) = request.exchange.take() {
+                if let Some(exchange) = place.take() {
                     exchange.finish(End::Complete, now);
                 }
                 match job.status {
@@ -106,9 +107,8 @@ impl Run<'_> {
 
     pub(super) fn on_failure(&mut self, index: u32, kind: FailureKind) {
         let now = Instant::from_nanos(self.queue.now());
-        let request = &mut self.requests[index as usize];
-        let balancer = request.balancer;
-        let Some(exchange) = &mut request.exchange else { return };
+        let balancer = self.requests[index as usize].balancer;
+        let Some(exchange) = &mut self.exchanges[index as usize] else { return };
         let sent = match kind {
             FailureKind::Connect | FailureKind::ConnectTimeout => Sent::Nothing,
             _ => Sent::Head,
@@ -145,8 +145,8 @@ impl Run<'_> {
             let index = self.probes.insert(probe) as u32;
             self.queue.at(now + latency, What::Probe { index });
         }
-        for (waiter, request, attempt) in self.wishes.turns.drain(..) {
-            self.queue.at(now, What::Turn { request, waiter, attempt });
+        for (request, wait) in self.wishes.turns.drain(..) {
+            self.queue.at(now, What::Turn { request, wait });
         }
         for (backend, change) in self.wishes.changes.drain(..) {
             self.measure.notice(now, balancer, backend, change, &self.strikes);
