@@ -63,7 +63,7 @@ use self::{
     tiers::Tiers,
     transition::Transitions,
 };
-pub(crate) use self::{queue::Turn, waiting::Entry};
+pub(crate) use self::{queue::Turn, ticket::Site, waiting::Entry};
 use crate::{
     concurrency::AdaptiveLimit,
     config::{self, AdminState},
@@ -212,8 +212,8 @@ impl Pool {
             let member = self.slab.at(slot)?;
             Some(EndpointStatus {
                 endpoint: member.id,
-                name: member.name.clone(),
-                addr: member.addr,
+                name: member.site.name.clone(),
+                addr: member.site.addr,
                 weight: member.weight,
                 in_flight: self.slab.in_flight(slot),
                 health: member.health.health(),
@@ -254,7 +254,7 @@ impl Pool {
     /// A ticket of this endpoint.
     fn take(&mut self, id: EndpointId, now: Instant) -> Option<Ticket> {
         let member = self.slab.acquire(id)?;
-        let ticket = Ticket { id, addr: member.addr, name: member.name.clone(), since: now, answered: None };
+        let ticket = Ticket { id, site: member.site.clone(), since: now, answered: None };
         let (tier, max) = (member.tier, member.max_in_flight);
         self.in_flight += 1;
         // A full endpoint is none that may be picked.
@@ -339,6 +339,17 @@ impl Pool {
         let check = self.schedule.first().map_or(Instant::FAR_FUTURE, |&(at, _)| at);
         let next = if self.stale { Instant::ZERO } else { self.next_change };
         Some(check.min(next)).filter(|&at| at < Instant::FAR_FUTURE)
+    }
+
+    /// Whether there is something to do before `scheduled`, a time at which somebody will look in any case: one of
+    /// the `poll_` functions has something to give, or [`Pool::next_wake`] is earlier.
+    #[must_use]
+    #[inline]
+    pub fn wants(&self, scheduled: Instant) -> bool {
+        self.next_wake().is_some_and(|at| at < scheduled)
+            || self.has_transitions()
+            || self.has_woken()
+            || self.has_probes()
     }
 
     /// Does what time alone does: ejections end, weights grow. Being late costs nothing but the log's

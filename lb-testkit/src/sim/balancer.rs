@@ -73,13 +73,17 @@ impl Balancer {
     /// each call to the pool.
     #[inline]
     pub(super) fn tend(&mut self, index: u32, now: u64, wishes: &mut Wishes) -> bool {
-        let mut pool = self.pool.borrow_mut();
-        let due = pool.next_wake().map_or(u64::MAX, Instant::as_nanos);
-        if due >= self.wake && !pool.has_transitions() && !pool.has_woken() && !pool.has_probes() {
+        if !self.pool.borrow().wants(Instant::from_nanos(self.wake)) {
             return false;
         }
+        self.serve(index, now, wishes);
+        true
+    }
+
+    fn serve(&mut self, index: u32, now: u64, wishes: &mut Wishes) {
+        let mut pool = self.pool.borrow_mut();
         let at = Instant::from_nanos(now);
-        if due <= now {
+        if pool.next_wake().is_some_and(|due| due <= at) {
             pool.wake(at);
             while let Some(check) = pool.poll_check(at) {
                 let by = pool.config().health_check.as_ref().map_or(0, |check| nanos(check.timeout));
@@ -110,7 +114,6 @@ impl Balancer {
             self.wake = next.max(now + 1);
             wishes.wake = Some(self.wake);
         }
-        true
     }
 
     /// The wake-up that was scheduled is there, unless an earlier one came in its place.

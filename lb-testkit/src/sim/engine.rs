@@ -33,7 +33,7 @@ use super::{
     Error,
     arrivals::Process,
     balancer::{Balancer, Check, Look, Wishes, backend_at},
-    fault::{self, Condition, Strike},
+    fault::{self, Condition, Failing, Strike},
     keys::Draw,
     measure::Measure,
     model::{Arrivals, Model},

@@ -162,14 +162,21 @@ mod tests {
         let mut queue = Queue::new();
         let lanes = [queue.lane(5), queue.lane(100), queue.lane(0)];
         let delays = [5, 100, 0];
+        let ordered = queue.ordered_lane();
         let mut prng = Prng::new(1);
         let (mut scheduled, mut taken) = (Vec::new(), Vec::new());
+        let mut last = 0;
         for id in 0..5000u64 {
             let now = queue.now();
-            match prng.below(5) {
+            match prng.below(7) {
                 lane @ 0..3 => {
                     queue.after(lanes[lane as usize], id);
                     scheduled.push((now + delays[lane as usize], id));
+                }
+                3 => {
+                    last = now.max(last) + prng.below(9);
+                    queue.in_order(ordered, last, id);
+                    scheduled.push((last, id));
                 }
                 _ => {
                     let at = now + prng.below(50);
@@ -197,5 +204,20 @@ mod tests {
         (0..4).for_each(|id| queue.after(if id % 2 == 0 { a } else { b }, id));
         queue.trim(a, |&id| id < 3);
         assert_eq!((queue.pop(), queue.now(), queue.pop()), (Some(3), 7, None));
+    }
+
+    /// The earliest event of all lanes is dropped: the next one is that of another lane, or of the heap.
+    #[test]
+    fn what_was_the_earliest_may_be_dropped() {
+        let mut queue = Queue::new();
+        let (soon, late) = (queue.lane(5), queue.lane(9));
+        queue.after(soon, 'a');
+        queue.after(late, 'b');
+        queue.at(7, 'c');
+        queue.trim(soon, |_| true);
+        queue.at(8, 'd');
+        queue.after(soon, 'e');
+        let order: String = std::iter::from_fn(|| queue.pop()).collect();
+        assert_eq!((order.as_str(), queue.now()), ("ecdb", 9));
     }
 }

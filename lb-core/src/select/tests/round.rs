@@ -197,7 +197,6 @@ proptest! {
             let tried = [id(tried)];
             counts[bench.pick_but(if t % 3 == 0 { &tried } else { &[] }).unwrap()] += 1;
         }
-        let candidates = candidates(&weights);
         let Selector::RoundRobin(round_robin) = &bench.picker.selector else { unreachable!() };
         if let Some(credits) = round_robin.credits() {
             let expected: Vec<i64> =

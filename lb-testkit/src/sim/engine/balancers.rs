@@ -8,7 +8,13 @@ impl Run<'_> {
         let now = Instant::from_nanos(self.queue.now());
         self.unqueue(index);
         let Some(exchange) = &mut self.exchanges[index as usize] else { return };
-        match exchange.next(now) {
+        let next = exchange.next(now);
+        self.follow(index, next);
+    }
+
+    #[inline]
+    pub(super) fn follow(&mut self, index: u32, next: Next) {
+        match next {
             Next::Try(attempt) => self.launch(index, attempt),
             Next::Wait(waiting) => self.enqueue(index, waiting),
             Next::Reply(reason) => self.end_attempt(index, Failure::Balancer(reason)),
@@ -65,29 +71,30 @@ impl Run<'_> {
     }
 
     pub(super) fn answer(&mut self, id: JobId) {
-        let job = self.jobs.remove(id as usize);
-        if !self.is_awaited(&job) {
+        let Job { request: index, attempt, status, .. } = self.jobs[id as usize];
+        self.jobs.remove(id as usize);
+        let request = self.requests.get_mut(index as usize).filter(|request| request.try_ == attempt);
+        let Some(request) = request else {
             self.ledger.wasted += 1;
             return;
-        }
+        };
         let now = Instant::from_nanos(self.queue.now());
-        let request = &mut self.requests[job.request as usize];
         let balancer = request.balancer;
         request.job = None;
-        let place = &mut self.exchanges[job.request as usize];
+        let place = &mut self.exchanges[index as usize];
         let Some(exchange) = place else { return };
-        match exchange.on(Event::Response { status: job.status, sent: Sent::Head }, now) {
+        match exchange.on(Event::Response { status, sent: Sent::Head }, now) {
             Step::Forward => {
                 if let Some(exchange) = place.take() {
                     exchange.finish(End::Complete, now);
                 }
-                match job.status {
-                    500.. => self.end_attempt(job.request, Failure::Status(job.status)),
-                    _ => self.conclude(job.request, Ok(())),
+                match status {
+                    500.. => self.end_attempt(index, Failure::Status(status)),
+                    _ => self.conclude(index, Ok(())),
                 }
             }
-            Step::Retry => self.advance(job.request),
-            Step::Reply(reason) => self.end_attempt(job.request, Failure::Balancer(reason)),
+            Step::Retry => self.advance(index),
+            Step::Reply(reason) => self.end_attempt(index, Failure::Balancer(reason)),
         }
         self.tend(balancer);
     }

@@ -66,10 +66,11 @@ impl Run<'_> {
         };
         let pool = self.balancers[balancer as usize].pool.clone();
         match Exchange::begin(pool, facts, Instant::from_nanos(now)) {
-            Ok(exchange) => {
+            Ok(mut exchange) => {
+                let next = exchange.next(Instant::from_nanos(now));
                 self.exchanges[index as usize] = Some(exchange);
                 self.arm(index, attempt);
-                self.advance(index);
+                self.follow(index, next);
             }
             Err(reason) => self.end_attempt(index, Failure::Balancer(reason)),
         }
