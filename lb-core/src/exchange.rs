@@ -410,6 +410,21 @@ impl<H: PoolHandle> Exchange<H> {
         self.end(end, now);
     }
 
+    /// The same where it stands. Nothing follows: it replies [`Reason::ClientLeft`] if it is asked.
+    pub fn end(&mut self, end: End, now: Instant) {
+        let outcome = match (self.stage, end) {
+            (Stage::Forwarding { .. }, End::Truncated) => Outcome::Reset,
+            (Stage::Forwarding { .. }, End::BodyTimeout) => Outcome::Timeout,
+            (Stage::Forwarding { status }, End::Complete) => response_outcome(status),
+            (Stage::Forwarding { status }, End::ClientLeft) if status >= 500 => Outcome::ServerError,
+            _ => Outcome::Cancelled,
+        };
+        self.release(outcome, now.max(self.last_now));
+        if !matches!(self.stage, Stage::Over(_)) {
+            self.stage = Stage::Over(Reason::ClientLeft);
+        }
+    }
+
     fn on_failure(&mut self, failure: Failure, since: Instant, now: Instant) -> Step {
         let Failure { kind, sent, reused } = failure;
         let resend = may_resend(sent, self.facts.idempotent);
@@ -513,20 +528,6 @@ impl<H: PoolHandle> Exchange<H> {
         reason
     }
 
-    fn end(&mut self, end: End, now: Instant) {
-        let outcome = match (self.stage, end) {
-            (Stage::Forwarding { .. }, End::Truncated) => Outcome::Reset,
-            (Stage::Forwarding { .. }, End::BodyTimeout) => Outcome::Timeout,
-            (Stage::Forwarding { status }, End::Complete) => response_outcome(status),
-            (Stage::Forwarding { status }, End::ClientLeft) if status >= 500 => Outcome::ServerError,
-            _ => Outcome::Cancelled,
-        };
-        self.release(outcome, now.max(self.last_now));
-        if !matches!(self.stage, Stage::Over(_)) {
-            self.stage = Stage::Over(Reason::ClientLeft);
-        }
-    }
-
     fn release(&mut self, outcome: Outcome, now: Instant) {
         let (ticket, pending) = (self.ticket.take(), core::mem::take(&mut self.pending));
         // Who waits is pending.
@@ -564,6 +565,8 @@ fn response_outcome(status: u16) -> Outcome {
 /// The client is gone.
 impl<H: PoolHandle> Drop for Exchange<H> {
     fn drop(&mut self) {
-        self.end(End::ClientLeft, self.last_now);
+        if self.ticket.is_some() || self.pending {
+            self.end(End::ClientLeft, self.last_now);
+        }
     }
 }

@@ -59,6 +59,7 @@ impl Ranks {
     }
 
     /// How many in it are below `index`, which is at most the end.
+    #[inline]
     pub(super) fn rank(&self, index: usize) -> usize {
         if self.has_all() {
             return index;
@@ -68,6 +69,7 @@ impl Ranks {
     }
 
     /// The one with `rank` others below it; the end if there are not so many.
+    #[inline]
     pub(super) fn nth(&self, rank: usize) -> usize {
         if self.has_all() || rank >= self.count {
             return rank.min(self.end);
@@ -81,7 +83,11 @@ impl Ranks {
     }
 
     /// The least that is `index` or above it; if there is none, the least. None if it is empty.
+    #[inline]
     pub(super) fn next(&self, index: usize) -> Option<usize> {
+        if self.has_all() {
+            return (self.end > 0).then_some(if index < self.end { index } else { 0 });
+        }
         if self.contains(index) {
             return Some(index);
         }

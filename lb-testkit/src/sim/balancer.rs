@@ -69,18 +69,14 @@ impl Balancer {
         Self { pool: Rc::new(RefCell::new(pool)), waiters: BTreeMap::new(), wake: u64::MAX }
     }
 
-    /// Does what time asks for, and says what is to be done; gives whether there may be something. Called after
-    /// each call to the pool.
+    /// Whether there may be something to do: to be asked after each call to the pool.
     #[inline]
-    pub(super) fn tend(&mut self, index: u32, now: u64, wishes: &mut Wishes) -> bool {
-        if !self.pool.borrow().wants(Instant::from_nanos(self.wake)) {
-            return false;
-        }
-        self.serve(index, now, wishes);
-        true
+    pub(super) fn wants(&self) -> bool {
+        self.pool.borrow().wants(Instant::from_nanos(self.wake))
     }
 
-    fn serve(&mut self, index: u32, now: u64, wishes: &mut Wishes) {
+    /// Does what time asks for, and says what else is to be done.
+    pub(super) fn serve(&mut self, index: u32, now: u64, wishes: &mut Wishes) {
         let mut pool = self.pool.borrow_mut();
         let at = Instant::from_nanos(now);
         if pool.next_wake().is_some_and(|due| due <= at) {

@@ -36,7 +36,7 @@ use super::{
     fault::{self, Condition, Failing, Strike},
     keys::Draw,
     measure::Measure,
-    model::{Arrivals, Model},
+    model::{Arrivals, Backend, Model},
     outcome::{Failure, Ledger, Outcome},
     probe::{Gauge, Probe, Stage},
     queue::{LaneId, Queue},
@@ -135,6 +135,8 @@ struct Run<'a> {
     balancers: Vec<Balancer>,
     stations: Vec<Station>,
     conditions: Vec<Condition>,
+    /// Whether nothing but a slot stands between a backend and a try that reaches it.
+    just_serves: Vec<bool>,
     strikes: Vec<Strike<'a>>,
     jobs: Jobs,
     requests: Slab<Request>,
@@ -171,7 +173,6 @@ struct Prngs {
 }
 
 struct Lanes {
-    arrivals: LaneId,
     deadline: LaneId,
     head: LaneId,
     client: Option<LaneId>,
@@ -217,10 +218,9 @@ pub(super) fn run(model: &Model, seed: u64, progress: &AtomicU64) -> Result<Outc
 impl<'a> Run<'a> {
     fn new(model: &'a Model, seed: u64) -> Self {
         let fork = |label| Prng::new(seed).fork(label);
-        let mut queue = Queue::new();
+        let mut queue = Queue::new(What::Arrive);
         let deadline = nanos(model.deadline);
         let lanes = Lanes {
-            arrivals: queue.ordered_lane(),
             deadline: queue.lane(deadline),
             head: queue.lane(nanos(model.pool.timeouts.response_head)),
             client: model.client.timeout.map(|timeout| queue.lane(nanos(timeout))),
@@ -238,6 +238,7 @@ impl<'a> Run<'a> {
                 .map(|(index, backend)| Station::new(index, backend.discipline, backend.slots))
                 .collect(),
             conditions: vec![Condition::GOOD; model.backends.len()],
+            just_serves: vec![false; model.backends.len()],
             strikes: fault::strikes(&model.faults, &mut fork(label::FAULTS)),
             jobs: Slab::new(),
             requests: Slab::new(),

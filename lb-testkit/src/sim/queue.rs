@@ -1,8 +1,9 @@
 //! What is to happen: events in the order of `(time, sequence)`.
 //!
-//! Most events of a simulation come in the order in which they were scheduled among their like: timeouts and
-//! the network a fixed delay after now, arrivals one after the other. A first-in first-out *lane* holds those of
-//! a kind in O(1); only the rest needs the heap. Both give one order.
+//! Most events of a simulation come a fixed delay after now: timeouts, the network. Those that share a
+//! delay come in the order in which they were scheduled, so a first-in first-out *lane* holds them in
+//! O(1). Of arrivals there is only ever the next one, which has a place of its own. Only the rest needs the heap.
+//! All of them give one order.
 
 mod heap;
 
@@ -15,6 +16,8 @@ use self::heap::{Entry, Heap, Key, NEVER};
 pub(super) struct Queue<T> {
     heap: Heap<T>,
     lanes: Vec<Lane<T>>,
+    /// The one event that has a place of its own, while it is scheduled.
+    single: Entry<T>,
     /// No lane has an earlier event. The lane that had it when it was found stands beside it, and may have dropped
     /// it since.
     earliest: (Key, usize),
@@ -24,8 +27,7 @@ pub(super) struct Queue<T> {
 
 #[derive(Debug)]
 struct Lane<T> {
-    /// None: events say themselves when they come.
-    delay: Option<u64>,
+    delay: u64,
     entries: VecDeque<Entry<T>>,
 }
 
@@ -40,24 +42,25 @@ impl<T> Lane<T> {
 pub(super) struct LaneId(usize);
 
 impl<T: Copy> Queue<T> {
-    pub(super) fn new() -> Self {
-        Self { heap: Heap::new(), lanes: Vec::new(), earliest: (NEVER, 0), sequence: 0, now: 0 }
+    /// `single` is what [`Queue::next_single`] schedules.
+    pub(super) fn new(single: T) -> Self {
+        Self {
+            heap: Heap::new(),
+            lanes: Vec::new(),
+            single: Entry { key: NEVER, what: single },
+            earliest: (NEVER, 0),
+            sequence: 0,
+            now: 0,
+        }
     }
 
     /// A lane for events that come `delay` after they are scheduled.
     pub(super) fn lane(&mut self, delay: u64) -> LaneId {
-        let same = self.lanes.iter().position(|lane| lane.delay == Some(delay));
-        same.map_or_else(|| self.add_lane(Some(delay)), LaneId)
-    }
-
-    /// A lane for events of which none comes before one that was scheduled earlier.
-    pub(super) fn ordered_lane(&mut self) -> LaneId {
-        self.add_lane(None)
-    }
-
-    fn add_lane(&mut self, delay: Option<u64>) -> LaneId {
-        self.lanes.push(Lane { delay, entries: VecDeque::new() });
-        LaneId(self.lanes.len() - 1)
+        let place = self.lanes.iter().position(|lane| lane.delay == delay).unwrap_or_else(|| {
+            self.lanes.push(Lane { delay, entries: VecDeque::new() });
+            self.lanes.len() - 1
+        });
+        LaneId(place)
     }
 
     /// The time of the event that was taken last.
@@ -76,27 +79,20 @@ impl<T: Copy> Queue<T> {
     /// Schedules an event that comes the lane's delay after now.
     #[inline]
     pub(super) fn after(&mut self, lane: LaneId, what: T) {
-        let delay = self.lanes[lane.0].delay.unwrap_or(0);
-        let entry = Entry { key: self.next_key(self.now.saturating_add(delay)), what };
-        self.line_up(lane, entry);
-    }
-
-    /// Schedules an event in an ordered lane.
-    #[inline]
-    pub(super) fn in_order(&mut self, lane: LaneId, at: u64, what: T) {
-        let entry = Entry { key: self.next_key(at), what };
-        debug_assert!(self.lanes[lane.0].entries.back().is_none_or(|last| last.key < entry.key));
-        self.line_up(lane, entry);
-    }
-
-    #[inline]
-    fn line_up(&mut self, lane: LaneId, entry: Entry<T>) {
+        let key = self.next_key(self.now.saturating_add(self.lanes[lane.0].delay));
         let entries = &mut self.lanes[lane.0].entries;
         // Behind another one it is not the earliest.
-        if entries.is_empty() && entry.key < self.earliest.0 {
-            self.earliest = (entry.key, lane.0);
+        if entries.is_empty() && key < self.earliest.0 {
+            self.earliest = (key, lane.0);
         }
-        entries.push_back(entry);
+        entries.push_back(Entry { key, what });
+    }
+
+    /// Schedules the one event that has a place of its own; it is not scheduled now.
+    #[inline]
+    pub(super) fn next_single(&mut self, at: u64) {
+        debug_assert_eq!(self.single.key, NEVER);
+        self.single.key = self.next_key(at);
     }
 
     /// Drops the events at the front of a lane that have become `dead`, so that timeouts of what is over
@@ -112,7 +108,7 @@ impl<T: Copy> Queue<T> {
     /// The next event; time goes on to it.
     #[inline]
     pub(super) fn pop(&mut self) -> Option<T> {
-        let first = self.heap.first();
+        let first = self.heap.first().min(self.single.key);
         while self.earliest.0 <= first && self.earliest.0 < NEVER {
             let (key, place) = self.earliest;
             let lane = &mut self.lanes[place];
@@ -121,6 +117,11 @@ impl<T: Copy> Queue<T> {
             if let Some(entry) = entry {
                 return Some(self.go_on_to(entry));
             }
+        }
+        if self.single.key == first && first < NEVER {
+            let entry = self.single;
+            self.single.key = NEVER;
+            return Some(self.go_on_to(entry));
         }
         let entry = self.heap.take()?;
         Some(self.go_on_to(entry))
@@ -132,7 +133,6 @@ impl<T: Copy> Queue<T> {
         entry.what
     }
 
-    #[inline]
     fn look_for_earliest(&mut self) {
         self.earliest = (NEVER, 0);
         for (place, lane) in self.lanes.iter().enumerate() {
@@ -159,13 +159,13 @@ mod tests {
     /// Oracle: all events, sorted by time, then by the order in which they were scheduled.
     #[test]
     fn heap_and_lanes_give_one_order() {
-        let mut queue = Queue::new();
+        const SINGLE: u64 = 1 << 40;
+        let mut queue = Queue::new(SINGLE);
         let lanes = [queue.lane(5), queue.lane(100), queue.lane(0)];
         let delays = [5, 100, 0];
-        let ordered = queue.ordered_lane();
         let mut prng = Prng::new(1);
         let (mut scheduled, mut taken) = (Vec::new(), Vec::new());
-        let mut last = 0;
+        let mut single = None;
         for id in 0..5000u64 {
             let now = queue.now();
             match prng.below(7) {
@@ -173,10 +173,11 @@ mod tests {
                     queue.after(lanes[lane as usize], id);
                     scheduled.push((now + delays[lane as usize], id));
                 }
-                3 => {
-                    last = now.max(last) + prng.below(9);
-                    queue.in_order(ordered, last, id);
-                    scheduled.push((last, id));
+                3 if single.is_none() => {
+                    let at = now + prng.below(9);
+                    queue.next_single(at);
+                    scheduled.push((at, id));
+                    single = Some(id);
                 }
                 _ => {
                     let at = now + prng.below(50);
@@ -187,10 +188,12 @@ mod tests {
             if prng.below(3) > 0
                 && let Some(id) = queue.pop()
             {
+                let id = if id == SINGLE { single.take().unwrap() } else { id };
                 taken.push((queue.now(), id));
             }
         }
         while let Some(id) = queue.pop() {
+            let id = if id == SINGLE { single.take().unwrap() } else { id };
             taken.push((queue.now(), id));
         }
         scheduled.sort_unstable();
@@ -199,7 +202,7 @@ mod tests {
 
     #[test]
     fn lanes_of_one_delay_are_one_and_the_dead_are_dropped() {
-        let mut queue = Queue::new();
+        let mut queue = Queue::new(9);
         let (a, b) = (queue.lane(7), queue.lane(7));
         (0..4).for_each(|id| queue.after(if id % 2 == 0 { a } else { b }, id));
         queue.trim(a, |&id| id < 3);
@@ -209,7 +212,7 @@ mod tests {
     /// The earliest event of all lanes is dropped: the next one is that of another lane, or of the heap.
     #[test]
     fn what_was_the_earliest_may_be_dropped() {
-        let mut queue = Queue::new();
+        let mut queue = Queue::new('z');
         let (soon, late) = (queue.lane(5), queue.lane(9));
         queue.after(soon, 'a');
         queue.after(late, 'b');

@@ -31,7 +31,17 @@ impl Run<'_> {
         self.schedule(due);
     }
 
+    #[inline]
     pub(super) fn reach(&mut self, id: JobId) {
+        let backend = self.jobs[id as usize].backend as usize;
+        if self.just_serves[backend] {
+            self.serve(id, backend);
+        } else {
+            self.reach_with_care(id);
+        }
+    }
+
+    fn reach_with_care(&mut self, id: JobId) {
         let job = &mut self.jobs[id as usize];
         job.state = State::Away;
         let (place, connect_by) = (job.backend as usize, job.connect_by);
@@ -55,7 +65,17 @@ impl Run<'_> {
             let at = self.queue.now().saturating_add(after).saturating_add(nanos(backend.latency));
             self.queue.at(at, What::Answer { job: id });
         } else {
+            self.may_fail(id, place);
             self.serve(id, place);
+        }
+    }
+
+    fn may_fail(&mut self, id: JobId, backend: usize) {
+        if let Some(failing) = self.conditions[backend].failing
+            && failing.after.is_none()
+            && self.draws_failure(failing)
+        {
+            self.jobs[id as usize].status = failing.status;
         }
     }
 
@@ -79,12 +99,6 @@ impl Run<'_> {
 
     fn serve(&mut self, id: JobId, backend: usize) {
         let now = self.queue.now();
-        if let Some(failing) = self.conditions[backend].failing
-            && failing.after.is_none()
-            && self.draws_failure(failing)
-        {
-            self.jobs[id as usize].status = failing.status;
-        }
         let station = &mut self.stations[backend];
         let due = station.enter(id, &mut self.jobs, now);
         self.measure.present(backend, station.account.present);
@@ -151,7 +165,12 @@ impl Run<'_> {
             ..Condition::GOOD
         };
         let old = std::mem::replace(&mut self.conditions[backend], condition.and(own));
-        let speed = self.conditions[backend].speed;
+        let Condition { speed, refuses, unreachable, failing, .. } = self.conditions[backend];
+        let Backend { connections, queue, .. } = &self.model.backends[backend];
+        self.just_serves[backend] = !(refuses || unreachable || failing.is_some())
+            && connections.is_none()
+            && queue.is_none()
+            && self.model.client.abandoned_work;
         self.stations[backend].set_speed(speed, &mut self.jobs, now, &mut self.dues);
         for Due { at, job, serial } in self.dues.drain(..) {
             self.queue.at(at, What::Done { job, serial });

@@ -85,9 +85,8 @@ impl Run<'_> {
         let Some(exchange) = place else { return };
         match exchange.on(Event::Response { status, sent: Sent::Head }, now) {
             Step::Forward => {
-                if let Some(exchange) = place.take() {
-                    exchange.finish(End::Complete, now);
-                }
+                exchange.end(End::Complete, now);
+                *place = None;
                 match status {
                     500.. => self.end_attempt(index, Failure::Status(status)),
                     _ => self.conclude(index, Ok(())),
@@ -129,16 +128,18 @@ impl Run<'_> {
     }
 
     /// Lets a balancer do what is due.
-    #[inline]
+    #[inline(always)]
     pub(super) fn tend(&mut self, balancer: u32) {
-        let now = self.queue.now();
-        if self.balancers[balancer as usize].tend(balancer, now, &mut self.wishes) {
-            self.grant(balancer, now);
+        if self.balancers[balancer as usize].wants() {
+            self.grant(balancer);
         }
     }
 
     /// Schedules what a balancer wants.
-    fn grant(&mut self, balancer: u32, now: u64) {
+    #[inline(never)]
+    fn grant(&mut self, balancer: u32) {
+        let now = self.queue.now();
+        self.balancers[balancer as usize].serve(balancer, now, &mut self.wishes);
         if let Some(at) = self.wishes.wake.take() {
             self.queue.at(at, What::Wake { balancer });
         }

@@ -5,7 +5,7 @@ use super::*;
 impl Run<'_> {
     pub(super) fn expect_arrival(&mut self) {
         match self.arrivals.next(self.end) {
-            Some(at) => self.queue.in_order(self.lanes.arrivals, at, What::Arrive),
+            Some(at) => self.queue.next_single(at),
             None => self.exhausted = true,
         }
     }
