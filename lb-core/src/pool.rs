@@ -323,13 +323,14 @@ impl Pool {
         self.serve_queue(now);
     }
 
+    #[inline]
     fn observe(&mut self, ticket: &Ticket, verdict: Verdict, now: Instant) {
-        if !self.tiers.observes() {
-            return;
+        if self.tiers.observes()
+            && let Some(tier) = self.slab.get(ticket.id).map(|member| member.tier)
+        {
+            let latency_nanos = nanos(now.since(ticket.since));
+            self.tiers.observe(tier, ticket.id, Sample { latency_nanos, verdict }, now);
         }
-        let Some(tier) = self.slab.get(ticket.id).map(|member| member.tier) else { return };
-        let latency_nanos = nanos(now.since(ticket.since));
-        self.tiers.observe(tier, ticket.id, Sample { latency_nanos, verdict }, now);
     }
 
     /// When [`Pool::wake`] or [`Pool::poll_check`] next has something to do; none while nothing is due

@@ -175,6 +175,12 @@ impl Picker {
             }
             return Some(only);
         }
+        if ask.tried.is_empty()
+            && let Selector::P2c { choices: 2 } = self.selector
+        {
+            let view = View { roster: &self.roster, in_flight: loads, skip: &[], key: ask.key, now };
+            return p2c::pick_of_two(view, prng).map(|index| self.roster.candidates[index].id);
+        }
         let skip = if ask.tried.is_empty() { Skip::default() } else { self.roster.skip(ask.tried) };
         let view = View { roster: &self.roster, in_flight: loads, skip: skip.indexes(), key: ask.key, now };
         let index = self.selector.pick(view, prng)?;
@@ -200,6 +206,12 @@ impl Picker {
     /// A request at `id` was answered, failed or was given up.
     pub(crate) fn observe(&mut self, id: EndpointId, sample: Sample, now: Instant) {
         self.selector.observe(id, sample, now);
+    }
+
+    /// Whether the algorithm wants probes.
+    #[inline]
+    pub(crate) fn probes(&self) -> bool {
+        matches!(self.selector, Selector::Prequal(_))
     }
 
     /// Whether [`Picker::poll_probe`] has something to give.

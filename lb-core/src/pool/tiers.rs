@@ -132,6 +132,7 @@ impl Tiers {
 
     /// Whether it has one for a request that was sent to `tried` before: one of the others, unless there are no
     /// others, not even full ones.
+    #[inline]
     pub(super) fn has_free_for(&self, tried: &[EndpointId]) -> bool {
         if tried.is_empty() {
             return self.has_free();
@@ -197,13 +198,15 @@ impl Tiers {
         }
     }
 
-    /// Whether [`Tiers::observe`] does anything.
+    /// Whether [`Tiers::observe`] does anything: all tiers have one algorithm.
+    #[inline]
     pub(super) fn observes(&self) -> bool {
-        self.0.iter().any(|tier| tier.picker.observes())
+        self.0.first().is_some_and(|tier| tier.picker.observes())
     }
 
     pub(super) fn has_probes(&self) -> bool {
-        self.0.iter().any(|tier| tier.picker.has_probes())
+        self.0.first().is_some_and(|tier| tier.picker.probes())
+            && self.0.iter().any(|tier| tier.picker.has_probes())
     }
 
     /// The next endpoint that is to be probed.

@@ -36,7 +36,8 @@ pub(super) fn pick(view: View<'_>, choices: u32, prng: &mut Prng) -> Option<usiz
 
 /// The same for two choices and nobody left out, which is nearly always: the same draws without the account of what
 /// was drawn.
-fn pick_of_two(view: View<'_>, prng: &mut Prng) -> Option<usize> {
+#[inline]
+pub(super) fn pick_of_two(view: View<'_>, prng: &mut Prng) -> Option<usize> {
     let count = view.count() as u64;
     if count == 0 {
         return None;

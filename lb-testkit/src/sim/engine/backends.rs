@@ -41,6 +41,7 @@ impl Run<'_> {
         }
     }
 
+    #[inline(never)]
     fn reach_with_care(&mut self, id: JobId) {
         let job = &mut self.jobs[id as usize];
         job.state = State::Away;
@@ -97,6 +98,7 @@ impl Run<'_> {
         share == u64::MAX || (share > 0 && self.prngs.share.next_u64() < share)
     }
 
+    #[inline]
     fn serve(&mut self, id: JobId, backend: usize) {
         let now = self.queue.now();
         let station = &mut self.stations[backend];
