@@ -19,6 +19,7 @@ mod fenwick;
 mod fixed;
 mod hashed;
 mod join_idle_queue;
+mod jump;
 mod least_request;
 mod maglev;
 mod p2c;
@@ -316,6 +317,7 @@ enum Selector {
     JoinIdleQueue(join_idle_queue::JoinIdleQueue),
     Hashed(hashed::Hashed),
     Rendezvous,
+    Jump(jump::Jump),
     Prequal(prequal::Prequal),
 }
 
@@ -332,6 +334,7 @@ impl Selector {
             Algorithm::RingHash => Self::Hashed(hashed::Hashed::ring(&config.ring_hash)),
             Algorithm::Maglev => Self::Hashed(hashed::Hashed::maglev(&config.maglev)),
             Algorithm::Rendezvous => Self::Rendezvous,
+            Algorithm::JumpHash => Self::Jump(jump::Jump::default()),
             Algorithm::Prequal => Self::Prequal(prequal::Prequal::new(&config.prequal)),
         }
     }
@@ -347,6 +350,7 @@ impl Selector {
             }
             Self::JoinIdleQueue(queue) => queue.rebuild(roster, loads),
             Self::Hashed(hashed) => hashed.rebuild(roster, members, loads),
+            Self::Jump(jump) => jump.rebuild(members),
             Self::Prequal(prequal) => {
                 roster.eligible().for_each(|(_, candidate)| prequal.admit(candidate.id));
                 prequal.forget_others(roster);
@@ -364,7 +368,7 @@ impl Selector {
             Self::JoinIdleQueue(queue) => queue.on_load(index, load),
             Self::Hashed(hashed) => hashed.admit(index, candidate, load),
             Self::Prequal(prequal) => prequal.admit(candidate.id),
-            Self::RoundRobin(_) | Self::P2c { .. } | Self::Rendezvous => {}
+            Self::RoundRobin(_) | Self::P2c { .. } | Self::Jump(_) | Self::Rendezvous => {}
         }
     }
 
@@ -376,7 +380,8 @@ impl Selector {
             Self::JoinIdleQueue(queue) => queue.remove(index),
             Self::Hashed(hashed) => hashed.remove(index, candidate),
             Self::Prequal(prequal) => prequal.forget_others(roster),
-            Self::RoundRobin(_) | Self::P2c { .. } | Self::PeakEwma(_) | Self::Rendezvous => {}
+            Self::RoundRobin(_) | Self::P2c { .. } | Self::PeakEwma(_) | Self::Jump(_) | Self::Rendezvous => {
+            }
         }
     }
 
@@ -397,6 +402,7 @@ impl Selector {
             Self::JoinIdleQueue(queue) => queue.pick(view, prng),
             Self::Hashed(hashed) => hashed.pick(view, prng),
             Self::Rendezvous => rendezvous::pick(view, prng),
+            Self::Jump(jump) => jump.pick(view, prng),
             Self::Prequal(prequal) => prequal.pick(view, prng),
         }
     }
@@ -411,6 +417,7 @@ impl Selector {
             | Self::P2c { .. }
             | Self::PeakEwma(_)
             | Self::Rendezvous
+            | Self::Jump(_)
             | Self::Prequal(_) => {}
         }
     }
