@@ -208,7 +208,8 @@ impl Flight {
     fn session_cookie(&self, route: RouteId) -> Option<HeaderValue> {
         let id = self.snapshot.plan.route(route).pool;
         let cookies = self.snapshot.sessions(id).filter(|_| self.status < 500)?;
-        cookies.answer(self.session, self.exchange.as_ref()?, self.snapshot.pool(id))
+        let now = self.worker().net().unix_seconds();
+        cookies.answer(self.session, self.exchange.as_ref()?, self.snapshot.pool(id), now)
     }
 
     /// The balancer's own answer.

@@ -33,10 +33,12 @@ fn every_theme_holds(#[values(0, 1, 2, 3)] round: u64) {
 ///
 /// - 802: an upload that had failed by the end of its early answer was asked for its outcome twice, and
 ///   the task that was to wait for it panicked.
+///
+/// Their plans are [`Plan::plain`] ones: seeds meant other runs then.
 #[rstest]
-#[case(802)]
-fn regression(#[case] seed: u64) {
-    check(&Plan::of(seed));
+#[case(Theme::ChecksAgainstTraffic, 802)]
+fn regression(#[case] theme: Theme, #[case] seed: u64) {
+    check(&Plan::plain(theme, seed));
 }
 
 /// Hidden randomness, or a clock that is not the simulation's, would show here.
