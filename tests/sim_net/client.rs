@@ -130,7 +130,8 @@ impl Client {
             let answered = matches!(answer, Seen::Whole { .. } | Seen::Refused { .. });
             seen.push(answer);
             if !answered || closes {
-                if answered && !wire.unread().is_empty() {
+                // A refusal that no request was read for cannot know that a HEAD has no body.
+                if matches!(seen.last(), Some(Seen::Whole { .. })) && !wire.unread().is_empty() {
                     ledger
                         .violation(format!("request {}: bytes behind its connection's last answer", ask.id));
                 }

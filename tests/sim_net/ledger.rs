@@ -16,7 +16,7 @@ use lb_core::{
 use lb_server::{Observer, access_log::Record};
 use tokio::time::{Duration, Instant};
 
-use crate::plan::{Ask, Caps, Plan, Theme, backend_ip};
+use crate::plan::{Ask, Caps, Plan, backend_ip};
 
 /// A backend's view of a request whose head came to it.
 #[derive(Clone, Debug)]
@@ -477,21 +477,19 @@ fn may_refuse(plan: &Plan, reason: Reason) -> bool {
         Reason::TooManyPending => plan.pending_max.is_some(),
         _ => false,
     };
-    if crowded || plan.theme == Theme::Crowd {
-        return crowded || reason == Reason::RequestTimeout;
-    }
-    matches!(
-        reason,
-        Reason::NoHealthyBackend
-            | Reason::ConnectFailed
-            | Reason::ConnectTimeout
-            | Reason::BackendReset
-            | Reason::ResponseHeadTimeout
-            | Reason::RequestTimeout
-            | Reason::RequestBodyTimeout
-            | Reason::RequestHeadTimeout
-            | Reason::ShuttingDown
-    )
+    crowded
+        || matches!(
+            reason,
+            Reason::NoHealthyBackend
+                | Reason::ConnectFailed
+                | Reason::ConnectTimeout
+                | Reason::BackendReset
+                | Reason::ResponseHeadTimeout
+                | Reason::RequestTimeout
+                | Reason::RequestBodyTimeout
+                | Reason::RequestHeadTimeout
+                | Reason::ShuttingDown
+        )
 }
 
 /// Nothing is sent twice but by the rules.

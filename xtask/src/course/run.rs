@@ -35,7 +35,7 @@ pub(super) async fn run(chapter: Chapter, subject: &Subject, setting: Setting) -
     match subject {
         // Before anything is started for it.
         Subject::Target(url) => {
-            drop(Stage::locate(url).await.map_err(|error| Stopped::Usage(error.to_string()))?)
+            Stage::locate(url).await.map_err(|error| Stopped::Usage(error.to_string()))?;
         }
         Subject::Start(command) if command.trim().is_empty() => {
             return Err(Stopped::Usage("--start: which command?".into()));
