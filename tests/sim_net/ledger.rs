@@ -106,6 +106,18 @@ struct Entry {
     seen: Option<(Seen, Instant)>,
 }
 
+impl Entry {
+    fn is_in_session(&self) -> bool {
+        let seen = self.seen.as_ref().map(|(seen, _)| seen);
+        let session = self.way.session.as_ref();
+        matches!((seen, session), (Some(Seen::Whole { backend, .. }), Some(it)) if it.backend == *backend)
+    }
+
+    fn is_answered_behind_another(&self) -> bool {
+        self.way.connection == Carrier::Shared && matches!(self.seen, Some((Seen::Whole { .. }, _)))
+    }
+}
+
 /// A stretch of time in which something was wrong with somebody's link.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Trouble {
@@ -173,6 +185,9 @@ pub(crate) struct Ledger {
 struct Books {
     entries: BTreeMap<u64, Entry>,
     troubles: Vec<Trouble>,
+    /// Backends that no name led to, from when to when.
+    nameless: Vec<(usize, Instant, Instant)>,
+    queue_max: usize,
     /// When the balancer was told to end, if it was told while clients asked.
     shut_down: Option<Instant>,
     violations: Vec<String>,
@@ -187,6 +202,13 @@ pub(crate) struct Sums {
     pub(crate) broken: usize,
     pub(crate) retries: u64,
     pub(crate) changes: usize,
+    /// Refused because the queue was full, or its time was up.
+    pub(crate) shed: usize,
+    /// The longest queue that was seen.
+    pub(crate) queue: usize,
+    /// Answered by the backend of their session.
+    pub(crate) stuck: usize,
+    pub(crate) pipelined: usize,
 }
 
 impl Ledger {
@@ -260,6 +282,16 @@ impl Ledger {
         self.books.borrow_mut().troubles.push(Trouble { with, from, until });
     }
 
+    pub(crate) fn queue(&self, length: usize) {
+        let mut books = self.books.borrow_mut();
+        books.queue_max = books.queue_max.max(length);
+    }
+
+    /// No name led to this backend in all that time.
+    pub(crate) fn nameless(&self, backend: usize, from: Instant, until: Instant) {
+        self.books.borrow_mut().nameless.push((backend, from, until));
+    }
+
     pub(crate) fn shuts_down(&self) {
         self.books.borrow_mut().shut_down.get_or_insert_with(Instant::now);
     }
@@ -306,6 +338,10 @@ impl Ledger {
                 .map(|line| u64::from(line.tries.saturating_sub(1)))
                 .sum(),
             changes: watched.changes.len(),
+            shed: count(|seen| matches!(seen, Seen::Refused { reason, .. } if reason.starts_with("queue_"))),
+            queue: books.queue_max,
+            stuck: books.entries.values().filter(|entry| entry.is_in_session()).count(),
+            pipelined: books.entries.values().filter(|entry| entry.is_answered_behind_another()).count(),
         }
     }
 
@@ -325,6 +361,7 @@ impl Ledger {
                 in_session(plan, entry, lines, &watched.changes, &mut say);
             }
             found.extend(books.kept_out(plan, &watched.changes));
+            found.extend(books.unnamed(plan));
             found.extend(in_budget(plan, &watched));
         }
         self.books.borrow_mut().violations.extend(found);
@@ -402,22 +439,52 @@ impl Books {
         }
     }
 
-    /// Who waited in the queue in vain was told so in time, and not before.
+    /// Nobody waits in the queue for longer than its time, and who waited in vain is not told so before.
     fn waited(&self, plan: &Plan, entry: &Entry, lines: &[Line], say: &mut impl FnMut(String)) {
-        let Some(Caps { queue_ms, .. }) = plan.caps else { return };
-        let [line] = lines else { return };
-        let Some((_, seen)) = &entry.seen else { return };
+        let (Some(Caps { queue_ms, .. }), [line]) = (plan.caps, lines) else { return };
         let alone = matches!(entry.way.connection, Carrier::New | Carrier::Kept);
-        if line.reason != Some(Reason::QueueTimeout) || line.tries > 0 || !alone {
-            return;
-        }
-        let (waits, took) = (Duration::from_millis(queue_ms), line.at.duration_since(entry.sent));
+        let Some((_, seen)) = entry.seen.as_ref().filter(|_| alone) else { return };
+        let waits = Duration::from_millis(queue_ms);
         let pauses_ms: u64 = entry.ask.head_cuts.iter().map(|(_, pause_ms)| pause_ms).sum();
-        let late = Duration::from_millis(pauses_ms + 8 * plan.latency_ms_max() + 500);
+        let slack = Duration::from_millis(pauses_ms + 8 * plan.latency_ms_max() + 500);
+        let in_vain = line.tries == 0 && line.reason == Some(Reason::QueueTimeout);
+        let late = line.tries == 0 && line.reason == Some(Reason::RequestTimeout);
+        let left_at = match &entry.receptions[..] {
+            [] if in_vain || late => line.at,
+            // It connects, and travels.
+            [reception] if line.tries == 1 => {
+                let connecting = Duration::from_millis(plan.connect_ms);
+                let held = self.troubled(With::Backend(reception.backend), entry.sent, reception.at);
+                if held {
+                    return;
+                }
+                reception.at - connecting.min(reception.at.duration_since(entry.sent))
+            }
+            _ => return,
+        };
+        let took = left_at.duration_since(entry.sent);
         let troubled = self.troubled(With::Client(entry.way.client), entry.sent, *seen);
-        if took + Duration::from_millis(1) < waits || took > waits + late && !troubled {
+        if in_vain && took + Duration::from_millis(1) < waits || took > waits + slack && !troubled {
             say(format!("in the queue for {took:?}, where {waits:?} is the time for it"));
         }
+    }
+
+    /// A backend that its name leads to no longer gets nothing, once that had to be known.
+    fn unnamed(&self, plan: &Plan) -> Vec<String> {
+        let mut found = Vec::new();
+        let known_ms = plan.resolving_ms() + plan.connect_ms + 8 * plan.latency_ms_max() + 100;
+        for (backend, from, until) in &self.nameless {
+            let known = *from + Duration::from_millis(known_ms);
+            for (id, entry) in &self.entries {
+                let is_late = |it: &&Reception| it.backend == *backend && it.at > known && it.at < *until;
+                let Some(reception) = entry.receptions.iter().find(is_late) else { continue };
+                if !self.troubled(With::Backend(*backend), entry.sent, reception.at) {
+                    let after = reception.at.duration_since(*from);
+                    found.push(format!("b{backend} got request {id} {after:?} after its name led elsewhere"));
+                }
+            }
+        }
+        found
     }
 
     /// Backends that are down, ejected, draining or gone get nothing that was picked later.

@@ -57,11 +57,23 @@ fn the_same_seed_is_the_same_run() {
 /// Themes do what they are there for: a run in which nothing goes wrong would hold as well.
 #[test]
 fn what_is_meant_to_go_wrong_does() {
-    let mut sums = [0; 4];
+    let mut sums = [0; 8];
     for seed in 0..3 * Theme::ALL.len() as u64 {
         let outcome = stage::run(&Plan::of(seed)).sums;
-        let seen = [outcome.refused, outcome.broken, outcome.retries as usize, outcome.changes];
+        let seen = [
+            outcome.refused,
+            outcome.broken,
+            outcome.retries as usize,
+            outcome.changes,
+            outcome.shed,
+            outcome.queue,
+            outcome.stuck,
+            outcome.pipelined,
+        ];
         sums.iter_mut().zip(seen).for_each(|(sum, seen)| *sum += seen);
     }
-    assert!(sums.iter().all(|sum| *sum > 1), "refused, broken, tried again, changes of health: {sums:?}");
+    assert!(
+        sums.iter().all(|sum| *sum > 1),
+        "refused, broken, tried again, changes of health, shed, queued, stuck, pipelined: {sums:?}"
+    );
 }

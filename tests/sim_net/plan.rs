@@ -448,10 +448,10 @@ impl Plan {
     fn configure_further(&mut self, draw: &mut Draw) {
         let (harmless, crowd) = (self.theme.is_harmless(), self.theme == Theme::Crowd);
         let caps = match harmless {
-            true => Caps { max_in_flight: draw.of(2..=4), queue_length: 1_000, queue_ms: 60_000 },
+            true => Caps { max_in_flight: draw.of(1..=2), queue_length: 1_000, queue_ms: 60_000 },
             false => Caps {
-                max_in_flight: draw.of(1..=3),
-                queue_length: draw.one(&[0, 1, 3, 10, 1_000]),
+                max_in_flight: draw.of(1..=if crowd { 1 } else { 3 }),
+                queue_length: draw.one(&[0, 1, 3, 10, 1_000, 1_000]),
                 queue_ms: draw.of(50..=2_000),
             },
         };
@@ -496,7 +496,7 @@ impl Plan {
                 ask.pipelined = draw.chance(pipelines);
                 ask.leaves_by_reset = draw.chance(50);
                 if crowd {
-                    (ask.think_ms, ask.delay_ms) = (draw.of(0..=50), draw.of(20..=300));
+                    (ask.think_ms, ask.delay_ms) = (draw.of(0..=30), draw.of(100..=400));
                 }
                 if harmless && capped {
                     // Who keeps a slot for long keeps others waiting for long.
@@ -535,7 +535,8 @@ impl Plan {
         let mut id = 0;
         let mut sessions = Vec::new();
         for client in 0..self.clients {
-            for _ in 0..draw.of(1..=4) {
+            let fewest = if self.theme == Theme::Crowd { 3 } else { 1 };
+            for _ in 0..draw.of(fewest..=4) {
                 let asks = (0..draw.of(1..=8)).map(|_| {
                     id += 1;
                     self.ask(id, draw)
@@ -783,7 +784,7 @@ impl Plan {
     }
 
     /// How long it takes at most until a name's addresses are asked for, and known.
-    fn resolving_ms(&self) -> u64 {
+    pub(crate) fn resolving_ms(&self) -> u64 {
         let is_silent = |(_, fault): &(u64, Fault)| matches!(fault, Fault::NameFails { silent: true, .. });
         let silence = if self.faults.iter().any(is_silent) { LOOKUP_MS_MAX } else { 0 };
         if self.addresses == Addresses::Written { 0 } else { self.resolve_ms + silence }

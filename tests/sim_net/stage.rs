@@ -3,6 +3,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    collections::BTreeMap,
     fmt,
     net::IpAddr,
     rc::Rc,
@@ -22,7 +23,10 @@ use crate::{
     backend::Backend,
     client::Client,
     ledger::{Carrier, Cookie, Ledger, Seen, Sums, Way, With},
-    plan::{Ask, Caps, Fault, LB, Link, Plan, SHARED_NAME, Session, Ways, backend_ip, client_ip, name_of},
+    plan::{
+        Addresses, Ask, Caps, Fault, LB, Link, Plan, SHARED_NAME, Session, Ways, backend_ip, client_ip,
+        name_of,
+    },
 };
 
 /// How often the books are looked at while a run goes on.
@@ -32,6 +36,8 @@ const AUDIT_INTERVAL: Duration = Duration::from_millis(25);
 const DEADLINE_SLACK: Duration = Duration::from_millis(500);
 /// Without a route's timeout bodies may take as long as they move.
 const DEADLINE_WITHOUT_TIMEOUT: Duration = Duration::from_secs(90);
+/// Where nothing goes wrong, every request is served in its turn.
+const DEADLINE_WITHOUT_FAULTS: Duration = Duration::from_secs(30);
 /// Between two requests that look whether the balancer has recovered.
 const PROBE_INTERVAL: Duration = Duration::from_millis(50);
 const PROBE_BYTES: usize = 100;
@@ -114,6 +120,8 @@ struct Stage {
     server: Server,
     backends: Vec<Backend>,
     began: Instant,
+    /// Backends that no name leads to, and since when.
+    nameless: RefCell<BTreeMap<usize, Instant>>,
     /// Faults that take their time.
     under_way: RefCell<Vec<JoinHandle<()>>>,
 }
@@ -137,6 +145,7 @@ impl Stage {
             server,
             backends,
             began: Instant::now(),
+            nameless: RefCell::default(),
             under_way: RefCell::default(),
         };
         stage.lead_to_all();
@@ -246,7 +255,11 @@ impl Stage {
 
     /// By when a client must have its answer.
     fn patience(&self, client: usize, ask: &Ask) -> Duration {
-        let promised = self.plan.route_ms.map_or(DEADLINE_WITHOUT_TIMEOUT, Duration::from_millis);
+        let unlimited = match self.plan.theme.is_harmless() {
+            true => DEADLINE_WITHOUT_FAULTS,
+            false => DEADLINE_WITHOUT_TIMEOUT,
+        };
+        let promised = self.plan.route_ms.map_or(unlimited, Duration::from_millis);
         let faults = self.plan.faults.iter();
         let cut_ms: u64 = faults
             .map(|(_, fault)| match fault {
@@ -319,6 +332,8 @@ impl Stage {
                 self.lead_to_all();
             }
             Fault::NameFails { silent, for_ms } => {
+                // What was known last is what counts.
+                (0..self.plan.backends).for_each(|backend| self.has_name(backend));
                 match silent {
                     true => self.network.silence_name(SHARED_NAME),
                     false => self.network.set_name(SHARED_NAME, &[]),
@@ -336,6 +351,19 @@ impl Stage {
     fn lead_to(&self, backends: &[usize]) {
         let ips: Vec<IpAddr> = backends.iter().map(|backend| backend_ip(*backend)).collect();
         self.network.set_name(SHARED_NAME, &ips);
+        for backend in (0..self.plan.backends).filter(|_| self.plan.addresses == Addresses::Shared) {
+            if backends.contains(&backend) {
+                self.has_name(backend);
+            } else {
+                self.nameless.borrow_mut().entry(backend).or_insert_with(Instant::now);
+            }
+        }
+    }
+
+    fn has_name(&self, backend: usize) {
+        if let Some(from) = self.nameless.borrow_mut().remove(&backend) {
+            self.ledger.nameless(backend, from, Instant::now());
+        }
     }
 
     fn lead_to_all(&self) {
@@ -455,6 +483,7 @@ impl Stage {
             let most = self.ledger.under_way_max() as u64;
             for pool in self.server.pools() {
                 let of_endpoints: u64 = pool.endpoints.iter().map(|it| u64::from(it.in_flight)).sum();
+                self.ledger.queue(pool.waiting);
                 if let Some(broken) = self.plan.caps.and_then(|caps| over_cap(&caps, &pool)) {
                     self.ledger.violation(format!("{broken}: {pool:?}"));
                     return;

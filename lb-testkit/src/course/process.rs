@@ -30,7 +30,7 @@ const PACE: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub(super) struct Process {
     child: Child,
-    /// Ends with this value, and has nothing to do then.
+    /// Ends with this value.
     _guard: Child,
     group: Pid,
     output: Arc<Mutex<Vec<u8>>>,
@@ -50,17 +50,17 @@ pub(super) enum Listening {
 impl Process {
     /// Starts a command of the shell, with these variables.
     pub(super) fn start(command: &str, variables: &[(&str, String)]) -> io::Result<Self> {
+        let guard = guard()?;
+        let group = guard.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+        let group = group.ok_or_else(|| io::Error::other("the process has no id"))?;
         let mut child = Command::new("sh")
             .args(["-c", command])
             .envs(variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .process_group(0)
+            .process_group(group.as_raw_nonzero().get())
             .spawn()?;
-        let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
-        let group = group.ok_or_else(|| io::Error::other("the process has no id"))?;
-        let guard = guard(group)?;
         let output = Arc::default();
         let mut readers = JoinSet::new();
         if let Some(stdout) = child.stdout.take() {
@@ -127,10 +127,11 @@ impl Drop for Process {
     }
 }
 
-/// Kills the group when this process is gone, in whatever way it went: then its end of the pipe is closed.
-fn guard(group: Pid) -> io::Result<Child> {
+/// The first of a process group: it kills the group when this process is gone, in whatever way it went, for
+/// then its end of the pipe is closed.
+fn guard() -> io::Result<Child> {
     Command::new("sh")
-        .args(["-c", "read -r _; kill -9 -$1", "guard", &group.as_raw_nonzero().to_string()])
+        .args(["-c", "trap '' TERM INT HUP; read -r _; kill -9 0"])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
