@@ -281,7 +281,8 @@ async fn a_cast_elsewhere_is_asked_and_not_commanded() {
 
 #[rstest]
 #[case::https("https://127.0.0.1:1/", "plain HTTP")]
-#[case::no_scheme("127.0.0.1:1", "plain HTTP")]
+#[case::no_scheme("127.0.0.1:1", "begins with http://")]
+#[case::no_port("http://127.0.0.1:99999", "a number from 1 to 65535")]
 #[case::path("http://127.0.0.1:1/a", "a host and a port is all")]
 #[case::empty("http://", "a host and a port is all")]
 #[tokio::test]
