@@ -312,6 +312,12 @@ impl Ledger {
         self.books.borrow().entries.len().saturating_sub(logged)
     }
 
+    /// Whether an answer was logged no longer ago than this.
+    pub(crate) fn has_answered_within(&self, length: Duration) -> bool {
+        let watched = self.watch.0.lock().unwrap_or_else(PoisonError::into_inner);
+        watched.lines.values().flatten().any(|line| line.at.elapsed() <= length)
+    }
+
     pub(crate) fn violations(&self) -> Vec<String> {
         self.books.borrow().violations.clone()
     }

@@ -36,6 +36,8 @@ const AUDIT_INTERVAL: Duration = Duration::from_millis(25);
 const DEADLINE_SLACK: Duration = Duration::from_millis(500);
 /// Without a route's timeout bodies may take as long as they move.
 const DEADLINE_WITHOUT_TIMEOUT: Duration = Duration::from_secs(90);
+/// How long the balancer waits for a client to close after its last answer.
+const LINGER: Duration = Duration::from_secs(2);
 /// Where nothing goes wrong, every request is served in its turn.
 const DEADLINE_WITHOUT_FAULTS: Duration = Duration::from_secs(30);
 /// Between two requests that look whether the balancer has recovered.
@@ -536,7 +538,8 @@ impl Stage {
 
     /// A shutdown ends in its time, and nobody is served after it.
     async fn ends(&self) {
-        let busy = self.ledger.under_way_max() > 0;
+        // Who has just got its answer is given time to read it.
+        let busy = self.ledger.under_way_max() > 0 || self.ledger.has_answered_within(LINGER);
         self.ledger.shuts_down();
         let began = Instant::now();
         let outcome = self.server.shutdown().await;
