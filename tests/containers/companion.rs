@@ -3,7 +3,7 @@
 use std::{
     env, io,
     io::{BufRead, BufReader, Read},
-    process::{Child, Command, Stdio},
+    process::{Child, ChildStdout, Command, Stdio},
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -30,7 +30,7 @@ fn course(arguments: &[&str], run: Option<String>) -> io::Result<Child> {
 }
 
 /// Reads what it says until its backends are up; gives the rest of it.
-fn backends_are_up(companion: &mut Child) -> io::Result<impl Read> {
+fn backends_are_up(companion: &mut Child) -> io::Result<BufReader<ChildStdout>> {
     let mut output = BufReader::new(companion.stdout.take().expect("piped"));
     let mut line = String::new();
     while !line.starts_with("backends:") {
