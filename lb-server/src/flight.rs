@@ -78,14 +78,16 @@ pub(crate) struct Flight {
 impl Flight {
     pub(crate) fn begin(front: Rc<Front>, parts: request::Parts) -> Box<Self> {
         let headers = &parts.headers;
-        let (mut closes, mut connection_names_fields) = (false, false);
+        let (mut closes, mut keeps, mut connection_names_fields) = (false, false, false);
         let connection = headers.get(header::CONNECTION).map(|_| headers.get_all(header::CONNECTION));
         for said in connection.iter().flatten().map(HeaderValue::as_bytes) {
             let says_close = said.eq_ignore_ascii_case(b"close");
+            let says_keep = said.eq_ignore_ascii_case(b"keep-alive");
             closes |= says_close;
-            connection_names_fields |= !says_close && !said.eq_ignore_ascii_case(b"keep-alive");
+            keeps |= says_keep;
+            connection_names_fields |= !says_close && !says_keep;
         }
-        front.begin(parts.version, closes || parts.version == Version::HTTP_10);
+        front.begin(parts.version, closes || parts.version == Version::HTTP_10 && !keeps);
         let worker = &front.worker;
         let peer = front.peer.ip().to_canonical();
         let trusted = front.listener.trusted.contains(peer);
@@ -208,7 +210,8 @@ impl Flight {
     fn session_cookie(&self, route: RouteId) -> Option<HeaderValue> {
         let id = self.snapshot.plan.route(route).pool;
         let cookies = self.snapshot.sessions(id).filter(|_| self.status < 500)?;
-        cookies.answer(self.session, self.exchange.as_ref()?, self.snapshot.pool(id))
+        let now = self.worker().net().unix_seconds();
+        cookies.answer(self.session, self.exchange.as_ref()?, self.snapshot.pool(id), now)
     }
 
     /// The balancer's own answer.

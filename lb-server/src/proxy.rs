@@ -192,8 +192,10 @@ fn begin_exchange(flight: &mut Flight, route: RouteId, key: Option<u64>) -> Resu
     flight.deadline = planned.timeout.map(|timeout| flight.started + timeout);
     let deadline = flight.deadline.unwrap_or(flight.started + TRIES_TIMEOUT);
     let facts = Facts { idempotent: is_idempotent(flight.parts.method.as_str()), deadline, key };
-    let session =
-        flight.snapshot.sessions(planned.pool).and_then(|cookies| cookies.find(&flight.parts.headers));
+    let session = flight
+        .snapshot
+        .sessions(planned.pool)
+        .and_then(|cookies| cookies.find(&flight.parts.headers, flight.worker().net().unix_seconds()));
     let handle = session.map(|session| session.handle);
     flight.exchange = Some(Exchange::begin_in_session(pool, facts, handle, flight.started)?);
     flight.session = session;

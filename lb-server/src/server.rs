@@ -198,7 +198,7 @@ impl Server {
         let bound = config.listeners.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
         let access_log = AccessLog::open(&config.access_log)
             .map_err(|error| StartError::AccessLog(config.access_log.path.clone(), error))?;
-        let start_key = StartKey::draw().map_err(StartError::Thread)?;
+        let start_key = StartKey::draw(&net).map_err(StartError::Thread)?;
         let keys = session_keys(config, &start_key)?;
         let observers = Observers(options.observer);
         let clock = net.clock();

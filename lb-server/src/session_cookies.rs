@@ -1,7 +1,7 @@
 //! Sticky sessions at the border to HTTP: keys from where the configuration says they are, cookies from
 //! requests, and cookies for answers. What they say is `lb_core::sticky`'s.
 
-use std::{collections::BTreeMap, fs, time::SystemTime};
+use std::{collections::BTreeMap, fs, io};
 
 use http::{HeaderMap, HeaderValue, header};
 use lb_core::{
@@ -11,7 +11,7 @@ use lb_core::{
     sticky::{Session, Signer, set_cookie},
 };
 
-use crate::snapshot::SharedPool;
+use crate::{net::Net, snapshot::SharedPool};
 
 const KEY_BYTES: usize = 32;
 
@@ -43,12 +43,9 @@ pub(crate) struct StartKey([u8; KEY_BYTES]);
 impl StartKey {
     /// # Errors
     /// When the system has no randomness to give.
-    pub(crate) fn draw() -> std::io::Result<Self> {
+    pub(crate) fn draw(net: &Net) -> io::Result<Self> {
         let mut key = [0; KEY_BYTES];
-        let mut filled = 0;
-        while filled < KEY_BYTES {
-            filled += rustix::rand::getrandom(&mut key[filled..], rustix::rand::GetRandomFlags::empty())?;
-        }
+        net.fill_secret(&mut key)?;
         Ok(Self(key))
     }
 }
@@ -88,9 +85,8 @@ impl SessionCookies {
         Self { config: config.clone(), signer: Signer::new(key, pool) }
     }
 
-    /// The session that a request belongs to.
-    pub(crate) fn find(&self, headers: &HeaderMap) -> Option<Session> {
-        let now = unix_seconds();
+    /// The session that a request belongs to at `now`, in seconds of the Unix epoch.
+    pub(crate) fn find(&self, headers: &HeaderMap, now: u64) -> Option<Session> {
         let fields = headers.get_all(header::COOKIE).iter();
         fields.map(HeaderValue::as_bytes).find_map(|field| self.signer.find(field, &self.config.cookie, now))
     }
@@ -101,15 +97,12 @@ impl SessionCookies {
         session: Option<Session>,
         exchange: &Exchange<SharedPool>,
         pool: &SharedPool,
+        now: u64,
     ) -> Option<HeaderValue> {
         let (endpoint, addr) = exchange.endpoint()?;
         let renews = || pool.with(|state| state.renews_sessions(endpoint));
         let handle = self.signer.handle(addr);
-        let text = set_cookie(&self.config, &self.signer, session, handle, renews, unix_seconds())?;
+        let text = set_cookie(&self.config, &self.signer, session, handle, renews, now)?;
         HeaderValue::from_maybe_shared(bytes::Bytes::from(text)).ok()
     }
-}
-
-fn unix_seconds() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

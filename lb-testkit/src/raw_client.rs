@@ -139,7 +139,15 @@ impl RawClient {
     /// `ConnectionReset`, `UnexpectedEof` within a head, `TimedOut`.
     pub async fn head(&mut self) -> io::Result<Option<Head>> {
         let head = tokio::time::timeout(self.deadline, self.wire.head()).await;
-        head.map_err(|_| overdue(format_args!("a head; so far came {}", shown(self.wire.unread()))))?
+        let came = shown(self.wire.unread());
+        head.map_err(|_| overdue(format_args!("a head; so far came {came}")))?.map_err(|error| {
+            match error.kind() {
+                io::ErrorKind::UnexpectedEof => {
+                    io::Error::new(error.kind(), format!("closed within a head, of which came {came}"))
+                }
+                _ => error,
+            }
+        })
     }
 
     /// The body that follows a response's head. A body that does not end well is no error: see

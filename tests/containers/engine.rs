@@ -4,7 +4,7 @@ use std::{env, io, net::SocketAddr, time::Duration};
 
 use lb_testkit::{
     DEADLINE, Port,
-    course::{Act, Actor, CheckUp, Kind, Role, control::Control},
+    course::{Act, Actor, Kind, Role, control::Control},
     probe,
 };
 use testcontainers::{
@@ -169,23 +169,7 @@ impl Actor for Contained {
         })
     }
 
-    fn check_up(&self, answer: CheckUp) -> Act<'_, ()> {
-        Box::pin(self.control.check_up(answer))
-    }
-
-    fn hold(&self) -> Act<'_, ()> {
-        Box::pin(self.control.hold())
-    }
-
-    fn release(&self, requests: usize) -> Act<'_, ()> {
-        Box::pin(self.control.release(requests))
-    }
-
-    fn targets(&self) -> Act<'_, Vec<String>> {
-        Box::pin(self.control.targets())
-    }
-
-    fn checks(&self) -> Act<'_, Vec<String>> {
-        Box::pin(self.control.checks())
+    fn controlled_by(&self) -> Option<&Control> {
+        Some(&self.control)
     }
 }

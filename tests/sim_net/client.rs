@@ -69,51 +69,156 @@ impl Client {
         }
     }
 
-    /// One request and its answer; gives the connection back if it can carry another.
-    pub(crate) async fn ask(mut self, ledger: &Ledger, ask: &Ask, within: Duration) -> (Seen, Option<Self>) {
+    /// Requests that follow each other without waiting, and what came of each; gives the connection back if it
+    /// can carry more.
+    pub(crate) async fn ask(
+        mut self,
+        ledger: &Ledger,
+        asks: &[Ask],
+        cookie: Option<&str>,
+        within: Duration,
+    ) -> (Vec<Seen>, Option<Self>) {
         self.has_carried = true;
-        self.wire.stream_mut().pace_bytes = ask.pace_bytes;
-        let patience = ask.leave_ms.map_or(within, Duration::from_millis);
-        match timeout(patience, self.exchange(ledger, ask)).await {
-            Ok((seen, reusable)) => (seen, Some(self).filter(|_| reusable)),
-            Err(_) => {
-                if ask.leave_ms.is_none() {
-                    ledger.violation(format!("request {} has no answer after {within:?}", ask.id));
+        let leaves = asks.iter().find_map(|ask| ask.leave_ms.map(|ms| (ms, ask.leaves_by_reset)));
+        let patience = leaves.map_or(within, |(ms, _)| Duration::from_millis(ms));
+        let mut seen = Vec::new();
+        let ended = timeout(patience, self.converse(ledger, asks, cookie, &mut seen)).await;
+        if ended.is_err() {
+            match leaves {
+                Some((_, by_reset)) if by_reset => self.wire.stream().read.reset_when_dropped(),
+                Some(_) => {}
+                None => {
+                    let ids: Vec<u64> = asks.iter().map(|ask| ask.id).skip(seen.len()).collect();
+                    ledger.violation(format!("requests {ids:?} have no answer after {within:?}"));
                 }
-                (Seen::Left, None)
             }
+            seen.resize(asks.len(), Seen::Left);
         }
+        seen.resize(asks.len(), Seen::NoAnswer);
+        (seen, Some(self).filter(|_| ended == Ok(true)))
     }
 
-    async fn exchange(&mut self, ledger: &Ledger, ask: &Ask) -> (Seen, bool) {
+    /// Gives whether the connection can carry more; what it says no more about has no answer.
+    async fn converse(
+        &mut self,
+        ledger: &Ledger,
+        asks: &[Ask],
+        cookie: Option<&str>,
+        seen: &mut Vec<Seen>,
+    ) -> bool {
         let Self { wire, write, .. } = self;
+        let (told, reset) = (Notify::new(), Cell::new(false));
         let mut sent = false;
-        let (seen, closes) = {
-            let (told, reset) = (Notify::new(), Cell::new(false));
-            let mut sending = pin!(async {
-                if send(write, ask, &told).await.is_err() {
-                    reset.set(true);
-                    std::future::pending::<()>().await; // there may be an answer all the same
-                }
-            });
-            let mut reading = pin!(receive(wire, ledger, ask, &told, &reset));
-            loop {
-                tokio::select! {
-                    biased;
-                    () = &mut sending, if !sent => sent = true,
-                    answer = &mut reading => break answer,
-                }
+        let mut sending = pin!(async {
+            if send(write, asks, cookie, &told).await.is_err() {
+                reset.set(true);
+                std::future::pending::<()>().await; // there may be an answer all the same
             }
-        };
-        let answered = matches!(seen, Seen::Whole { .. } | Seen::Refused { .. });
-        if answered && !wire.unread().is_empty() {
-            ledger.violation(format!("request {}: more than one answer", ask.id));
+        });
+        for (at, ask) in asks.iter().enumerate() {
+            wire.stream_mut().pace_bytes = ask.pace_bytes;
+            let (answer, closes) = {
+                let mut reading = pin!(receive(wire, ledger, ask, &told, &reset));
+                loop {
+                    tokio::select! {
+                        biased;
+                        () = &mut sending, if !sent => sent = true,
+                        answer = &mut reading => break answer,
+                    }
+                }
+            };
+            let answered = matches!(answer, Seen::Whole { .. } | Seen::Refused { .. });
+            seen.push(answer);
+            if !answered || closes {
+                // A refusal that no request was read for cannot know that a HEAD has no body.
+                if matches!(seen.last(), Some(Seen::Whole { .. })) && !wire.unread().is_empty() {
+                    ledger
+                        .violation(format!("request {}: bytes behind its connection's last answer", ask.id));
+                }
+                for further in &asks[at + 1..] {
+                    ledger.gets_no_answer(further.id);
+                }
+                return false;
+            }
         }
-        (seen, answered && sent && !closes && !ask.half_closes)
+        if !wire.unread().is_empty() {
+            ledger.violation(format!("{} requests, and more answers", asks.len()));
+        }
+        sent && asks.last().is_none_or(|ask| !ask.half_closes)
     }
 }
 
-async fn send(write: &mut WriteHalf, ask: &Ask, told: &Notify) -> io::Result<()> {
+/// What is on its way to the wire: it leaves when something has to be waited for.
+struct Outbox<'a> {
+    write: &'a mut WriteHalf,
+    bytes: Vec<u8>,
+}
+
+impl Outbox<'_> {
+    async fn flush(&mut self) -> io::Result<()> {
+        self.write.write_all(&self.bytes).await?;
+        self.bytes.clear();
+        Ok(())
+    }
+
+    async fn pause(&mut self, ms: u64) -> io::Result<()> {
+        self.flush().await?;
+        sleep(Duration::from_millis(ms)).await;
+        Ok(())
+    }
+}
+
+async fn send(write: &mut WriteHalf, asks: &[Ask], cookie: Option<&str>, told: &Notify) -> io::Result<()> {
+    let mut out = Outbox { write, bytes: Vec::new() };
+    for ask in asks {
+        if ask.pipelined && ask.think_ms > 0 {
+            out.pause(ask.think_ms).await?;
+        }
+        let head = head(ask, cookie);
+        let mut from = 0;
+        for (permille, pause_ms) in &ask.head_cuts {
+            let to = head.len() * *permille as usize / 1_000;
+            out.bytes.extend(&head[from..to]);
+            out.pause(*pause_ms).await?;
+            from = to;
+        }
+        out.bytes.extend(&head[from..]);
+        if ask.expects {
+            out.flush().await?;
+            // Told or not, it is sent in the end (RFC 9110, section 10.1.1).
+            let _ = timeout(EXPECT_WAIT, told.notified()).await;
+        }
+        if !ask.at_once {
+            out.flush().await?;
+        }
+        let Some((upload, chunked)) = ask.upload else { continue };
+        for piece in content(!ask.id, upload).chunks(PIECE_BYTES) {
+            if ask.upload_pause_ms > 0 {
+                out.pause(ask.upload_pause_ms).await?;
+            }
+            if chunked {
+                out.bytes.extend(format!("{:x}\r\n", piece.len()).as_bytes());
+            }
+            out.bytes.extend(piece);
+            if chunked {
+                out.bytes.extend(b"\r\n");
+            }
+            if !ask.at_once {
+                out.flush().await?;
+            }
+        }
+        if chunked {
+            out.bytes.extend(b"0\r\n\r\n");
+        }
+    }
+    out.flush().await?;
+    if asks.last().is_some_and(|ask| ask.half_closes) {
+        out.write.shutdown().await?;
+    }
+    Ok(())
+}
+
+fn head(ask: &Ask, cookie: Option<&str>) -> Vec<u8> {
     let upload = ask.upload.map_or(0, |(bytes, _)| bytes);
     let version = if ask.is_10 { "1.0" } else { "1.1" };
     let framing = match ask.upload {
@@ -122,34 +227,18 @@ async fn send(write: &mut WriteHalf, ask: &Ask, told: &Notify) -> io::Result<()>
         Some((bytes, false)) => format!("Content-Length: {bytes}\r\n"),
     };
     let expect = if ask.expects { "Expect: 100-continue\r\n" } else { "" };
+    let connection = match (ask.says_connection, ask.is_10) {
+        (false, _) => "",
+        (true, true) => "Connection: keep-alive\r\n",
+        (true, false) => "Connection: close\r\n",
+    };
+    let cookie = cookie.map_or(String::new(), |cookie| format!("Cookie: a=b; {cookie}\r\n"));
     let Ask { id, method, status, bytes, framing: answer, delay_ms, early, cut, .. } = ask;
     let head = format!(
         "{method} /{id}?status={status}&bytes={bytes}&framing={answer:?}&delay={delay_ms}&upload={upload}&early={early}&cut={cut} \
-         HTTP/{version}\r\nHost: mango\r\n{expect}{framing}\r\n"
+         HTTP/{version}\r\nHost: mango\r\n{connection}{cookie}{expect}{framing}\r\n"
     );
-    write.write_all(head.as_bytes()).await?;
-    if ask.expects {
-        // Told or not, it is sent in the end (RFC 9110, section 10.1.1).
-        let _ = timeout(EXPECT_WAIT, told.notified()).await;
-    }
-    let body = content(!id, upload);
-    for piece in body.chunks(PIECE_BYTES) {
-        sleep(Duration::from_millis(ask.upload_pause_ms)).await;
-        if let Some((_, true)) = ask.upload {
-            write.write_all(format!("{:x}\r\n", piece.len()).as_bytes()).await?;
-            write.write_all(piece).await?;
-            write.write_all(b"\r\n").await?;
-        } else {
-            write.write_all(piece).await?;
-        }
-    }
-    if let Some((_, true)) = ask.upload {
-        write.write_all(b"0\r\n\r\n").await?;
-    }
-    if ask.half_closes {
-        write.shutdown().await?;
-    }
-    Ok(())
+    head.into_bytes()
 }
 
 /// The answer, and whether the balancer ends the connection with it. `told` when the body is wanted; `reset`
@@ -170,7 +259,11 @@ async fn receive(
             Err(_) => return (Seen::Broken, true),
         }
     };
-    let closes = ask.is_10 || head.headers.lists("connection", "close");
+    let says = |what| head.headers.lists("connection", what);
+    let closes = says("close") || ask.is_10 && !says("keep-alive");
+    if !closes && !ask.keeps_alive() && !ask.half_closes {
+        ledger.violation(format!("request {}: its connection was to end: {head:?}", ask.id));
+    }
     let Some(extent) = Extent::of_response(&head, ask.method) else {
         ledger.violation(format!("request {}: an answer without a valid framing: {head:?}", ask.id));
         return (Seen::Broken, true);
@@ -212,7 +305,8 @@ fn judge(ledger: &Ledger, ask: &Ask, head: &Head, came: usize) -> Seen {
         ledger
             .violation(format!("request {}: {came} bytes look whole, and are {expected}: {head:?}", ask.id));
     }
-    Seen::Whole { backend: backend.unwrap_or(usize::MAX) }
+    let cookie = head.headers.get("set-cookie").and_then(|cookie| cookie.split(';').next());
+    Seen::Whole { backend: backend.unwrap_or(usize::MAX), cookie: cookie.map(str::to_owned) }
 }
 
 /// A connection that is read no faster than its client means to.

@@ -16,7 +16,7 @@ use lb_core::{
 use lb_server::{Observer, access_log::Record};
 use tokio::time::{Duration, Instant};
 
-use crate::plan::{Ask, Plan};
+use crate::plan::{Ask, Caps, Plan, backend_ip};
 
 /// A backend's view of a request whose head came to it.
 #[derive(Clone, Debug)]
@@ -34,8 +34,8 @@ pub(crate) struct Reception {
 /// A client's view of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Seen {
-    /// A backend's answer, as it was asked for.
-    Whole { backend: usize },
+    /// A backend's answer, as it was asked for, with the cookie that came with it.
+    Whole { backend: usize, cookie: Option<String> },
     /// An answer of the balancer's own.
     Refused { status: u16, reason: String },
     /// An answer that visibly broke off.
@@ -46,6 +46,41 @@ pub(crate) enum Seen {
     NoConnection,
     /// The client went before the answer was there.
     Left,
+}
+
+/// A cookie of a sticky session, and who gave the answer that it came with.
+#[derive(Clone, Debug)]
+pub(crate) struct Cookie {
+    pub(crate) text: String,
+    pub(crate) backend: usize,
+}
+
+impl Cookie {
+    /// When it ends, in seconds of the Unix epoch: the second eight bytes of its value.
+    fn expires(&self) -> Option<u64> {
+        let (_, value) = self.text.split_once('=')?;
+        u64::from_str_radix(value.get(16..32)?, 16).ok()
+    }
+}
+
+/// The connection that a request goes over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Carrier {
+    New,
+    /// It has carried requests before, and waited since.
+    Kept,
+    /// The answers to requests before this one are still to come on it.
+    Shared,
+    /// Such a one, of which its client was told meanwhile that it ends.
+    Ending,
+}
+
+/// How a request was sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Way {
+    pub(crate) client: usize,
+    pub(crate) connection: Carrier,
+    pub(crate) session: Option<Cookie>,
 }
 
 /// A line of the balancer's log.
@@ -61,12 +96,26 @@ pub(crate) struct Line {
 #[derive(Clone, Debug)]
 struct Entry {
     ask: Ask,
-    client: usize,
+    way: Way,
     sent: Instant,
-    /// The connection had carried a request before.
-    reused: bool,
+    /// The same by the wall's clock, in seconds of the Unix epoch.
+    sent_unix: u64,
     receptions: Vec<Reception>,
+    /// How often it came to a connection that was closed.
+    lost: usize,
     seen: Option<(Seen, Instant)>,
+}
+
+impl Entry {
+    fn is_in_session(&self) -> bool {
+        let seen = self.seen.as_ref().map(|(seen, _)| seen);
+        let session = self.way.session.as_ref();
+        matches!((seen, session), (Some(Seen::Whole { backend, .. }), Some(it)) if it.backend == *backend)
+    }
+
+    fn is_answered_behind_another(&self) -> bool {
+        self.way.connection == Carrier::Shared && matches!(self.seen, Some((Seen::Whole { .. }, _)))
+    }
 }
 
 /// A stretch of time in which something was wrong with somebody's link.
@@ -118,6 +167,13 @@ pub(crate) fn id_of(target: &str) -> Option<u64> {
     target.strip_prefix('/')?.split('?').next()?.parse().ok()
 }
 
+/// The id in the beginning of a request, if all of it is there.
+fn id_sent(beginning: &[u8]) -> Option<u64> {
+    let text = String::from_utf8_lossy(beginning);
+    let target = text.split(' ').nth(1).filter(|target| target.contains('?'))?;
+    id_of(target)
+}
+
 /// Everything that was seen in a run.
 #[derive(Default)]
 pub(crate) struct Ledger {
@@ -129,6 +185,9 @@ pub(crate) struct Ledger {
 struct Books {
     entries: BTreeMap<u64, Entry>,
     troubles: Vec<Trouble>,
+    /// Backends that no name led to, from when to when.
+    nameless: Vec<(usize, Instant, Instant)>,
+    queue_max: usize,
     /// When the balancer was told to end, if it was told while clients asked.
     shut_down: Option<Instant>,
     violations: Vec<String>,
@@ -143,6 +202,13 @@ pub(crate) struct Sums {
     pub(crate) broken: usize,
     pub(crate) retries: u64,
     pub(crate) changes: usize,
+    /// Refused because the queue was full, or its time was up.
+    pub(crate) shed: usize,
+    /// The longest queue that was seen.
+    pub(crate) queue: usize,
+    /// Answered by the backend of their session.
+    pub(crate) stuck: usize,
+    pub(crate) pipelined: usize,
 }
 
 impl Ledger {
@@ -151,16 +217,39 @@ impl Ledger {
         self.books.borrow_mut().violations.push(what.to_string());
     }
 
-    pub(crate) fn sends(&self, client: usize, ask: &Ask, reused: bool) {
+    pub(crate) fn sends(&self, way: Way, ask: &Ask, now_unix: u64) {
         let entry = Entry {
             ask: ask.clone(),
-            client,
+            way,
             sent: Instant::now(),
-            reused,
+            sent_unix: now_unix,
             receptions: Vec::new(),
+            lost: 0,
             seen: None,
         };
         self.books.borrow_mut().entries.insert(ask.id, entry);
+    }
+
+    /// The connection that it was sent over has ended with the answer to an earlier one, and said so.
+    pub(crate) fn gets_no_answer(&self, id: u64) {
+        if let Some(entry) = self.books.borrow_mut().entries.get_mut(&id) {
+            entry.way.connection = Carrier::Ending;
+        }
+    }
+
+    /// The balancer sent this over a connection that a backend had ended before.
+    pub(crate) fn stale_write(&self, beginning: &[u8]) {
+        if let Some(id) = id_sent(beginning) {
+            self.violation(format!("request {id} went over a connection that had long been closed"));
+        }
+    }
+
+    /// A backend had closed the connection that this came on.
+    pub(crate) fn lost(&self, beginning: &[u8]) {
+        let mut books = self.books.borrow_mut();
+        if let Some(entry) = id_sent(beginning).and_then(|id| books.entries.get_mut(&id)) {
+            entry.lost += 1;
+        }
     }
 
     pub(crate) fn saw(&self, id: u64, seen: Seen) {
@@ -193,6 +282,16 @@ impl Ledger {
         self.books.borrow_mut().troubles.push(Trouble { with, from, until });
     }
 
+    pub(crate) fn queue(&self, length: usize) {
+        let mut books = self.books.borrow_mut();
+        books.queue_max = books.queue_max.max(length);
+    }
+
+    /// No name led to this backend in all that time.
+    pub(crate) fn nameless(&self, backend: usize, from: Instant, until: Instant) {
+        self.books.borrow_mut().nameless.push((backend, from, until));
+    }
+
     pub(crate) fn shuts_down(&self) {
         self.books.borrow_mut().shut_down.get_or_insert_with(Instant::now);
     }
@@ -211,6 +310,12 @@ impl Ledger {
     pub(crate) fn under_way_max(&self) -> usize {
         let logged = self.watch.0.lock().unwrap_or_else(PoisonError::into_inner).count;
         self.books.borrow().entries.len().saturating_sub(logged)
+    }
+
+    /// Whether an answer was logged no longer ago than this.
+    pub(crate) fn has_answered_within(&self, length: Duration) -> bool {
+        let watched = self.watch.0.lock().unwrap_or_else(PoisonError::into_inner);
+        watched.lines.values().flatten().any(|line| line.at.elapsed() <= length)
     }
 
     pub(crate) fn violations(&self) -> Vec<String> {
@@ -239,6 +344,10 @@ impl Ledger {
                 .map(|line| u64::from(line.tries.saturating_sub(1)))
                 .sum(),
             changes: watched.changes.len(),
+            shed: count(|seen| matches!(seen, Seen::Refused { reason, .. } if reason.starts_with("queue_"))),
+            queue: books.queue_max,
+            stuck: books.entries.values().filter(|entry| entry.is_in_session()).count(),
+            pipelined: books.entries.values().filter(|entry| entry.is_answered_behind_another()).count(),
         }
     }
 
@@ -253,9 +362,12 @@ impl Ledger {
                 let mut say =
                     |what: String| found.push(format!("request {id}: {what}; {entry:?}; {lines:?}"));
                 books.answered(plan, entry, lines, &mut say);
+                books.waited(plan, entry, lines, &mut say);
                 received(plan, entry, lines, &mut say);
+                in_session(plan, entry, lines, &watched.changes, &mut say);
             }
             found.extend(books.kept_out(plan, &watched.changes));
+            found.extend(books.unnamed(plan));
             found.extend(in_budget(plan, &watched));
         }
         self.books.borrow_mut().violations.extend(found);
@@ -276,7 +388,7 @@ impl Books {
     fn answered(&self, plan: &Plan, entry: &Entry, lines: &[Line], say: &mut impl FnMut(String)) {
         let Some((seen, at)) = &entry.seen else { return say("the client came to no end".into()) };
         let harmless = plan.theme.is_harmless();
-        let troubled = self.troubled(With::Client(entry.client), entry.sent, *at);
+        let troubled = self.troubled(With::Client(entry.way.client), entry.sent, *at);
         // A shutdown cuts off what takes longer than it may; and it may meet a request that nobody has seen.
         let unseen = entry.receptions.is_empty() && lines.is_empty();
         let time = Duration::from_millis(plan.shutdown_ms);
@@ -285,7 +397,7 @@ impl Books {
             say("it was logged twice".into());
         }
         match seen {
-            Seen::Whole { backend } => {
+            Seen::Whole { backend, .. } => {
                 let may_answer = |it: &&Reception| it.backend == *backend && (it.whole || entry.ask.early);
                 if entry.receptions.iter().find(may_answer).is_none() {
                     say("answered by a backend that did not get it whole".into());
@@ -303,7 +415,7 @@ impl Books {
                     say("logged with another reason than the client was told".into());
                 }
                 let known = Reason::ALL.iter().find(|known| known.code() == reason);
-                if !known.is_some_and(|reason| may_refuse(*reason)) {
+                if !known.is_some_and(|reason| may_refuse(plan, *reason)) {
                     say(format!("refused for a reason that nothing explains: {reason}"));
                 }
             }
@@ -318,7 +430,12 @@ impl Books {
             Seen::NoAnswer => {
                 // A kept connection may have been closed just before; then nobody has seen the request. And a
                 // backend may break its answer off before a byte of that has left the balancer.
-                let raced = entry.reused && unseen;
+                let raced = unseen
+                    && match entry.way.connection {
+                        Carrier::Kept | Carrier::Ending => true,
+                        Carrier::Shared => !harmless,
+                        Carrier::New => false,
+                    };
                 if !raced && (harmless || !broke_off(lines)) {
                     say("no answer".into());
                 }
@@ -326,6 +443,54 @@ impl Books {
             Seen::NoConnection => say("no connection".into()),
             Seen::Left => {}
         }
+    }
+
+    /// Nobody waits in the queue for longer than its time, and who waited in vain is not told so before.
+    fn waited(&self, plan: &Plan, entry: &Entry, lines: &[Line], say: &mut impl FnMut(String)) {
+        let (Some(Caps { queue_ms, .. }), [line]) = (plan.caps, lines) else { return };
+        let alone = matches!(entry.way.connection, Carrier::New | Carrier::Kept);
+        let Some((_, seen)) = entry.seen.as_ref().filter(|_| alone) else { return };
+        let waits = Duration::from_millis(queue_ms);
+        let pauses_ms: u64 = entry.ask.head_cuts.iter().map(|(_, pause_ms)| pause_ms).sum();
+        let slack = Duration::from_millis(pauses_ms + 8 * plan.latency_ms_max() + 500);
+        let in_vain = line.tries == 0 && line.reason == Some(Reason::QueueTimeout);
+        let late = line.tries == 0 && line.reason == Some(Reason::RequestTimeout);
+        let left_at = match &entry.receptions[..] {
+            [] if in_vain || late => line.at,
+            // It connects, and travels.
+            [reception] if line.tries == 1 => {
+                let connecting = Duration::from_millis(plan.connect_ms);
+                let held = self.troubled(With::Backend(reception.backend), entry.sent, reception.at);
+                if held {
+                    return;
+                }
+                reception.at - connecting.min(reception.at.duration_since(entry.sent))
+            }
+            _ => return,
+        };
+        let took = left_at.duration_since(entry.sent);
+        let troubled = self.troubled(With::Client(entry.way.client), entry.sent, *seen);
+        if in_vain && took + Duration::from_millis(1) < waits || took > waits + slack && !troubled {
+            say(format!("in the queue for {took:?}, where {waits:?} is the time for it"));
+        }
+    }
+
+    /// A backend that its name leads to no longer gets nothing, once that had to be known.
+    fn unnamed(&self, plan: &Plan) -> Vec<String> {
+        let mut found = Vec::new();
+        let known_ms = plan.resolving_ms() + plan.connect_ms + 8 * plan.latency_ms_max() + 100;
+        for (backend, from, until) in &self.nameless {
+            let known = *from + Duration::from_millis(known_ms);
+            for (id, entry) in &self.entries {
+                let is_late = |it: &&Reception| it.backend == *backend && it.at > known && it.at < *until;
+                let Some(reception) = entry.receptions.iter().find(is_late) else { continue };
+                if !self.troubled(With::Backend(*backend), entry.sent, reception.at) {
+                    let after = reception.at.duration_since(*from);
+                    found.push(format!("b{backend} got request {id} {after:?} after its name led elsewhere"));
+                }
+            }
+        }
+        found
     }
 
     /// Backends that are down, ejected, draining or gone get nothing that was picked later.
@@ -342,10 +507,13 @@ impl Books {
             for (id, entry) in &self.entries {
                 for reception in &entry.receptions {
                     let inside = reception.at > *at + late && until.is_none_or(|until| reception.at < until);
-                    let there = crate::plan::backend_ip(reception.backend) == addr.ip();
+                    let there = backend_ip(reception.backend) == addr.ip();
                     // What a cut link has held comes whenever it heals.
                     let held = self.troubled(With::Backend(reception.backend), entry.sent, reception.at);
-                    if inside && there && !held {
+                    // Who is drained keeps its sessions.
+                    let kept = matches!(change, Change::State(AdminState::Drain))
+                        && entry.way.session.as_ref().is_some_and(|it| it.backend == reception.backend);
+                    if inside && there && !held && !kept {
                         let after = reception.at.duration_since(*at);
                         found.push(format!(
                             "b{} got request {id} {after:?} after: {change}",
@@ -375,24 +543,34 @@ fn is_out(change: &Change) -> bool {
 }
 
 /// Answers of the balancer's own that faults of backends, or slow clients, lead to.
-fn may_refuse(reason: Reason) -> bool {
-    matches!(
-        reason,
-        Reason::NoHealthyBackend
-            | Reason::ConnectFailed
-            | Reason::ConnectTimeout
-            | Reason::BackendReset
-            | Reason::ResponseHeadTimeout
-            | Reason::RequestTimeout
-            | Reason::RequestBodyTimeout
-            | Reason::RequestHeadTimeout
-            | Reason::ShuttingDown
-    )
+fn may_refuse(plan: &Plan, reason: Reason) -> bool {
+    let crowded = match reason {
+        Reason::QueueFull | Reason::QueueTimeout => plan.caps.is_some(),
+        Reason::TooManyConnections => plan.connections_max.is_some(),
+        Reason::TooManyPending => plan.pending_max.is_some(),
+        _ => false,
+    };
+    crowded
+        || matches!(
+            reason,
+            Reason::NoHealthyBackend
+                | Reason::ConnectFailed
+                | Reason::ConnectTimeout
+                | Reason::BackendReset
+                | Reason::ResponseHeadTimeout
+                | Reason::RequestTimeout
+                | Reason::RequestBodyTimeout
+                | Reason::RequestHeadTimeout
+                | Reason::ShuttingDown
+        )
 }
 
 /// Nothing is sent twice but by the rules.
 fn received(plan: &Plan, entry: &Entry, lines: &[Line], say: &mut impl FnMut(String)) {
     let receptions = &entry.receptions;
+    if lines.iter().any(|line| receptions.len() + entry.lost > line.tries as usize + 1) {
+        say("sent more often than the log says".into());
+    }
     let Some((last, earlier)) = receptions.split_last() else { return };
     if !earlier.is_empty() && !entry.ask.is_idempotent() {
         say("a request that is not idempotent came twice".into());
@@ -407,11 +585,60 @@ fn received(plan: &Plan, entry: &Entry, lines: &[Line], say: &mut impl FnMut(Str
     if receptions.len() as u64 > plan.tries + 1 {
         say("sent more often than the configuration allows".into());
     }
-    if lines.iter().any(|line| receptions.len() > line.tries as usize + 1) {
-        say("sent more often than the log says".into());
-    }
     if plan.theme.is_harmless() && !last.whole && !entry.ask.early {
         say("did not come whole".into());
+    }
+}
+
+/// A session's requests come to its backend as long as that serves, and whoever else answers makes it its own.
+fn in_session(
+    plan: &Plan,
+    entry: &Entry,
+    lines: &[Line],
+    changes: &[(Instant, SocketAddr, Change)],
+    say: &mut impl FnMut(String),
+) {
+    let Some(sticky) = plan.sticky else { return };
+    let session = entry.way.session.as_ref();
+    // Which of two moments of a second a time is from cannot be seen.
+    let lasts = session.filter(|cookie| cookie.expires().is_some_and(|end| entry.sent_unix + 1 < end));
+    if let Some((Seen::Whole { backend, cookie: None }, _)) = &entry.seen
+        && entry.ask.status < 500
+        && session.is_none_or(|session| session.backend != *backend)
+    {
+        say(format!("answered by b{backend} without a cookie"));
+    }
+    if let Some((Seen::Whole { cookie: Some(_), .. }, _)) = &entry.seen
+        && let Some(session) = lasts
+        && entry.receptions.iter().all(|reception| reception.backend == session.backend)
+        && sticky.ttl_ms > 600_000
+    {
+        say("a young session got another cookie".into());
+    }
+    let ([line], [reception], Some(session)) = (lines, &entry.receptions[..], lasts) else { return };
+    // Whom the first try could not reach, and whoever finds no room at its own backend, goes elsewhere. A long
+    // time on the way may outlive the session.
+    let fits = plan.caps.is_none_or(|caps| caps.queue_length >= 1_000) && sticky.ttl_ms > 600_000;
+    if reception.backend == session.backend || line.tries > 1 || !fits {
+        return;
+    }
+    let of_its = |(_, addr, _): &&(Instant, SocketAddr, Change)| addr.ip() == backend_ip(session.backend);
+    let before = changes.iter().filter(of_its).filter(|(at, ..)| *at <= reception.at);
+    let (mut down, mut ejected, mut away, mut is_still) = (false, false, false, true);
+    for (at, _, change) in before {
+        is_still &= *at < entry.sent;
+        match change {
+            Change::Up => down = false,
+            Change::Down(_) => down = true,
+            Change::Ejected { .. } => ejected = true,
+            Change::Returned => ejected = false,
+            Change::Added => (down, ejected, away) = (false, false, false),
+            Change::Removed => away = true,
+            Change::State(state) => away = *state == AdminState::Maint,
+        }
+    }
+    if is_still && !down && !ejected && !away {
+        say(format!("of a session of b{}, which serves", session.backend));
     }
 }
 

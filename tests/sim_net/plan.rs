@@ -8,6 +8,12 @@ use lb_testkit::sim_net::{Crash, Options, ResetAfter};
 /// Where the balancer is.
 pub(crate) const LB: [u8; 4] = [10, 0, 0, 1];
 pub(crate) const LB_PORT: u16 = 8000;
+/// The name that all backends share.
+pub(crate) const SHARED_NAME: &str = "mango.test";
+/// How long the server waits for the addresses of a name.
+const LOOKUP_MS_MAX: u64 = 10_000;
+/// How long a connection that is over for its client may still be one for the server.
+const LINGER_MS: u64 = 8_000;
 /// How long clients go on asking, in milliseconds; faults fall into this time.
 const TRAFFIC_MS: u64 = 5_000;
 
@@ -35,10 +41,12 @@ pub(crate) enum Theme {
     SlowReaders,
     ShutdownDuringTraffic,
     Everything,
+    Names,
+    Crowd,
 }
 
 impl Theme {
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Calm,
         Self::RollingDeploy,
         Self::Reloads,
@@ -52,11 +60,25 @@ impl Theme {
         Self::SlowReaders,
         Self::ShutdownDuringTraffic,
         Self::Everything,
+        Self::Names,
+        Self::Crowd,
+    ];
+    /// Those whose faults may come together.
+    const MIXED: [Self; 9] = [
+        Self::Reloads,
+        Self::PartitionOfOneBackend,
+        Self::PartitionOfAllBackends,
+        Self::PartitionOfAClient,
+        Self::LatencySpikes,
+        Self::Resets,
+        Self::Crashes,
+        Self::ChecksAgainstTraffic,
+        Self::Names,
     ];
 
     /// Nothing happens that a request may suffer from.
     pub(crate) fn is_harmless(self) -> bool {
-        matches!(self, Self::Calm | Self::RollingDeploy | Self::Reloads)
+        matches!(self, Self::Calm | Self::RollingDeploy | Self::Reloads | Self::Names)
     }
 }
 
@@ -112,6 +134,16 @@ pub(crate) enum Fault {
     RollingDeploy {
         down_ms: u64,
     },
+    /// The name that the backends are found by leads to these only.
+    Rename {
+        backends: Vec<usize>,
+        for_ms: u64,
+    },
+    /// Who asks for the name is told that there is none, or nothing at all.
+    NameFails {
+        silent: bool,
+        for_ms: u64,
+    },
     Shutdown,
 }
 
@@ -137,6 +169,31 @@ pub(crate) struct Outlier {
     pub(crate) base_ms: u64,
     pub(crate) max_ms: u64,
     pub(crate) percent: u64,
+}
+
+/// How many requests a backend gets at once, and who may wait.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Caps {
+    pub(crate) max_in_flight: u64,
+    pub(crate) queue_length: u64,
+    pub(crate) queue_ms: u64,
+}
+
+/// How the configuration says where backends are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Addresses {
+    Written,
+    /// By a name for each.
+    Named,
+    /// By one name for all of them.
+    Shared,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sticky {
+    pub(crate) ttl_ms: u64,
+    /// Whether the configuration has the key; otherwise the server draws one.
+    pub(crate) has_secret: bool,
 }
 
 /// How a backend says where its answer ends.
@@ -177,9 +234,51 @@ pub(crate) struct Ask {
     pub(crate) half_closes: bool,
     /// The client goes after so long.
     pub(crate) leave_ms: Option<u64>,
+    /// It does so with a reset.
+    pub(crate) leaves_by_reset: bool,
+    /// Sent over the same connection before the answer to the request before it is there.
+    pub(crate) pipelined: bool,
+    /// Where, in thousandths of its bytes, the head is cut, and how long the client waits there.
+    pub(crate) head_cuts: Vec<(u64, u64)>,
+    /// Head and body leave in one write, and pipelined ones in the same; otherwise in pieces.
+    pub(crate) at_once: bool,
+    /// Whether the connection may go on is said against the version's default.
+    pub(crate) says_connection: bool,
 }
 
 impl Ask {
+    /// The simplest of requests.
+    pub(crate) fn get(id: u64, bytes: usize) -> Self {
+        Self {
+            id,
+            method: "GET",
+            upload: None,
+            upload_pause_ms: 0,
+            status: 200,
+            bytes,
+            framing: Framing::Length,
+            delay_ms: 0,
+            think_ms: 0,
+            pace_bytes: None,
+            is_10: false,
+            cut: false,
+            expects: false,
+            early: false,
+            half_closes: false,
+            leave_ms: None,
+            leaves_by_reset: false,
+            pipelined: false,
+            head_cuts: Vec::new(),
+            at_once: false,
+            says_connection: false,
+        }
+    }
+
+    /// Whether the client means to ask again over the same connection.
+    pub(crate) fn keeps_alive(&self) -> bool {
+        self.is_10 == self.says_connection && !self.half_closes
+    }
+
     /// RFC 9110, section 9.2.2.
     pub(crate) fn is_idempotent(&self) -> bool {
         self.method != "POST"
@@ -191,6 +290,8 @@ impl Ask {
 pub(crate) struct Session {
     pub(crate) client: usize,
     pub(crate) start_ms: u64,
+    /// It brings back the cookies that it gets.
+    pub(crate) keeps_cookies: bool,
     pub(crate) asks: Vec<Ask>,
 }
 
@@ -215,6 +316,13 @@ pub(crate) struct Plan {
     pub(crate) shutdown_ms: u64,
     pub(crate) health: Option<Health>,
     pub(crate) outlier: Option<Outlier>,
+    pub(crate) caps: Option<Caps>,
+    pub(crate) addresses: Addresses,
+    /// How often names are asked for.
+    pub(crate) resolve_ms: u64,
+    pub(crate) sticky: Option<Sticky>,
+    pub(crate) connections_max: Option<u64>,
+    pub(crate) pending_max: Option<u64>,
     pub(crate) sessions: Vec<Session>,
     /// When, in milliseconds, and what.
     pub(crate) faults: Vec<(u64, Fault)>,
@@ -255,18 +363,31 @@ impl Draw {
 impl Plan {
     /// The run of this seed. Themes take turns, so that any few seeds in a row show different ones.
     pub(crate) fn of(seed: u64) -> Self {
-        Self::about(Theme::ALL[(seed % Theme::ALL.len() as u64) as usize], seed)
+        Self::drawn(Theme::ALL[(seed % Theme::ALL.len() as u64) as usize], seed, true)
     }
 
-    pub(crate) fn about(theme: Theme, seed: u64) -> Self {
+    /// The run of this seed as it was before there were names, caps, sticky sessions and clients with manners
+    /// of their own: old regressions are such runs.
+    pub(crate) fn plain(theme: Theme, seed: u64) -> Self {
+        Self::drawn(theme, seed, false)
+    }
+
+    fn drawn(theme: Theme, seed: u64, in_full: bool) -> Self {
         // A part's draws do not disturb those of the others.
         let mut draw = Draw(Prng::new(seed));
         let (mut net, mut config, mut work, mut wrong) =
             (draw.fork(1), draw.fork(2), draw.fork(3), draw.fork(4));
+        let (mut further, mut manners) = (draw.fork(5), draw.fork(6));
         let mut plan = Self::configuration(theme, seed, &mut config);
         plan.network = network(seed, &mut net);
+        if in_full {
+            plan.configure_further(&mut further);
+        }
         plan.allow_for_the_journey();
         plan.sessions = plan.workload(&mut work);
+        if in_full {
+            plan.give_manners(&mut manners);
+        }
         plan.faults = plan.what_goes_wrong(&mut wrong);
         plan.faults.sort_by_key(|(at, _)| *at);
         plan
@@ -274,7 +395,7 @@ impl Plan {
 
     fn configuration(theme: Theme, seed: u64, draw: &mut Draw) -> Self {
         let harmless = theme.is_harmless();
-        let several = matches!(theme, Theme::RollingDeploy | Theme::Reloads);
+        let several = matches!(theme, Theme::RollingDeploy | Theme::Reloads | Theme::Names);
         let base_ms = draw.of(100..=1_000);
         let health = Health {
             interval_ms: draw.of(100..=1_000),
@@ -310,10 +431,91 @@ impl Plan {
             shutdown_ms: draw.of(200..=3_000),
             health: checked.then_some(health),
             outlier: draw.chance(70).then_some(outlier),
+            caps: None,
+            addresses: Addresses::Written,
+            resolve_ms: 1_000,
+            sticky: None,
+            connections_max: None,
+            pending_max: None,
             sessions: Vec::new(),
             faults: Vec::new(),
             breaks: None,
             probes: 20,
+        }
+    }
+
+    /// What the configuration has beside pools of written addresses.
+    fn configure_further(&mut self, draw: &mut Draw) {
+        let (harmless, crowd) = (self.theme.is_harmless(), self.theme == Theme::Crowd);
+        let caps = match harmless {
+            true => Caps { max_in_flight: draw.of(1..=2), queue_length: 1_000, queue_ms: 60_000 },
+            false => Caps {
+                max_in_flight: draw.of(1..=if crowd { 1 } else { 3 }),
+                queue_length: draw.one(&[0, 1, 3, 10, 1_000, 1_000]),
+                queue_ms: draw.of(50..=2_000),
+            },
+        };
+        self.caps = (crowd || draw.chance(30)).then_some(caps);
+        self.addresses = match self.theme {
+            Theme::Names => Addresses::Shared,
+            Theme::RollingDeploy => draw.one(&[Addresses::Written, Addresses::Named]),
+            _ => draw.one(&[Addresses::Written, Addresses::Written, Addresses::Named, Addresses::Shared]),
+        };
+        self.resolve_ms = draw.of(20..=1_500);
+        let sticky = Sticky { ttl_ms: draw.one(&[1_000, 2_000, 3_600_000]), has_secret: draw.chance(50) };
+        self.sticky = draw.chance(35).then_some(sticky);
+        self.connections_max = (!harmless && draw.chance(10)).then(|| draw.of(2..=12));
+        self.pending_max = (!harmless && draw.chance(10)).then(|| draw.of(1..=8));
+        if crowd {
+            (self.backends, self.clients) = (draw.of(1..=2) as usize, draw.of(3..=4) as usize);
+        }
+    }
+
+    /// How clients put what they ask onto the wire.
+    fn give_manners(&mut self, draw: &mut Draw) {
+        let (harmless, crowd, capped) =
+            (self.theme.is_harmless(), self.theme == Theme::Crowd, self.caps.is_some());
+        let pipelines = draw.one(&[0, 20, 60]);
+        // Before a name is known nobody can be picked.
+        let first_ms = if self.addresses == Addresses::Written { 0 } else { 4 * self.latency_ms_max() };
+        for session in &mut self.sessions {
+            session.keeps_cookies = draw.chance(75);
+            session.start_ms = session.start_ms.max(first_ms);
+            if crowd {
+                session.start_ms = first_ms + draw.of(0..=300);
+            }
+            for ask in &mut session.asks {
+                ask.head_cuts = match draw.chance(25) {
+                    false => Vec::new(),
+                    true => (0..draw.of(1..=4)).map(|_| head_cut(draw)).collect(),
+                };
+                ask.head_cuts.sort_unstable();
+                ask.at_once = draw.chance(40);
+                ask.says_connection = draw.chance(if ask.is_10 { 50 } else { 8 });
+                ask.early |= ask.upload.is_some() && draw.chance(15);
+                ask.pipelined = draw.chance(pipelines);
+                ask.leaves_by_reset = draw.chance(50);
+                if crowd {
+                    (ask.think_ms, ask.delay_ms) = (draw.of(0..=30), draw.of(100..=400));
+                }
+                if harmless && capped {
+                    // Who keeps a slot for long keeps others waiting for long.
+                    (ask.pace_bytes, ask.upload_pause_ms) = (None, ask.upload_pause_ms.min(2));
+                }
+            }
+            if let Some(first) = session.asks.first_mut() {
+                first.pipelined = false;
+            }
+            for at in 1..session.asks.len() {
+                if let [before, ask] = &mut session.asks[at - 1..=at]
+                    && ask.pipelined
+                {
+                    // There is a connection for it, and nobody is waited for.
+                    (before.half_closes, before.says_connection) = (false, before.is_10);
+                    (before.expects, ask.expects) = (false, false);
+                    ask.think_ms = if draw.chance(50) { 0 } else { draw.of(0..=60) };
+                }
+            }
         }
     }
 
@@ -333,13 +535,19 @@ impl Plan {
         let mut id = 0;
         let mut sessions = Vec::new();
         for client in 0..self.clients {
-            for _ in 0..draw.of(1..=4) {
+            let fewest = if self.theme == Theme::Crowd { 3 } else { 1 };
+            for _ in 0..draw.of(fewest..=4) {
                 let asks = (0..draw.of(1..=8)).map(|_| {
                     id += 1;
                     self.ask(id, draw)
                 });
                 let asks = asks.collect();
-                sessions.push(Session { client, start_ms: draw.of(0..=TRAFFIC_MS * 2 / 3), asks });
+                sessions.push(Session {
+                    client,
+                    start_ms: draw.of(0..=TRAFFIC_MS * 2 / 3),
+                    keeps_cookies: false,
+                    asks,
+                });
             }
         }
         sessions
@@ -372,19 +580,21 @@ impl Plan {
             early: uploads && draw.chance(10),
             half_closes: draw.chance(10),
             leave_ms: (!self.theme.is_harmless() && draw.chance(6)).then(|| draw.of(0..=400)),
+            ..Ask::get(id, 0)
         }
     }
 
     fn what_goes_wrong(&self, draw: &mut Draw) -> Vec<(u64, Fault)> {
         let mut faults = Vec::new();
         match self.theme {
-            Theme::Calm | Theme::SlowReaders => {}
+            Theme::Calm | Theme::SlowReaders | Theme::Crowd => {}
             Theme::RollingDeploy => {
                 faults.push((draw.of(100..=1_000), Fault::RollingDeploy { down_ms: draw.of(50..=300) }));
             }
             Theme::Everything => {
                 for _ in 0..draw.of(2..=8) {
-                    let theme = draw.one(&Theme::ALL[2..10]);
+                    let further = usize::from(self.addresses == Addresses::Shared);
+                    let theme = draw.one(&Theme::MIXED[..Theme::MIXED.len() - 1 + further]);
                     faults.push(self.fault(theme, draw));
                 }
                 if draw.chance(30) {
@@ -432,6 +642,16 @@ impl Plan {
                 Fault::Crash { backend, crash, for_ms }
             }
             Theme::ChecksAgainstTraffic => Fault::Sick { backend, for_ms },
+            Theme::Names => match draw.chance(30) {
+                true => Fault::NameFails { silent: draw.chance(50), for_ms },
+                false => {
+                    let mut left: Vec<usize> = (0..self.backends).filter(|_| draw.chance(50)).collect();
+                    if left.is_empty() {
+                        left.push(backend);
+                    }
+                    Fault::Rename { backends: left, for_ms }
+                }
+            },
             _ => Fault::CutBackend { backend, ways, for_ms },
         };
         (at, fault)
@@ -465,15 +685,36 @@ impl Plan {
             "timeouts = {{ request_head = \"2s\", body_idle = \"{}ms\", keep_alive = \"{}ms\" }}",
             self.body_idle_ms, self.keep_alive_ms
         ));
+        if let Some(most) = self.connections_max {
+            line(format!("limits = {{ connections = {most} }}"));
+        }
         line(format!("[pool.mango]\nalgorithm = \"{}\"\nbackends = [", self.algorithm));
-        for (backend, (state, weight)) in states.iter().zip(weights).enumerate() {
+        let written = if self.addresses == Addresses::Shared { 1 } else { states.len() };
+        for (backend, (state, weight)) in states.iter().zip(weights).enumerate().take(written) {
+            let host = match self.addresses {
+                Addresses::Written => backend_ip(backend).to_string(),
+                Addresses::Named => name_of(backend),
+                Addresses::Shared => SHARED_NAME.into(),
+            };
             line(format!(
-                "{{ name = \"b{backend}\", address = \"{}:80\", weight = {weight}, state = \"{state}\" }},",
-                backend_ip(backend)
+                "{{ name = \"b{backend}\", address = \"{host}:80\", weight = {weight}, state = \"{state}\" }},",
             ));
         }
+        line(format!("]\nresolve_interval = \"{}ms\"", self.resolve_ms));
+        if let Some(Caps { max_in_flight, queue_length, queue_ms }) = self.caps {
+            line(format!(
+                "max_in_flight = {max_in_flight}\nqueue = {{ length = {queue_length}, timeout = \"{queue_ms}ms\" }}"
+            ));
+        }
+        if let Some(most) = self.pending_max {
+            line(format!("limits = {{ pending = {most} }}"));
+        }
+        if let Some(Sticky { ttl_ms, has_secret }) = self.sticky {
+            let secret = if has_secret { ", secret = \"0123456789abcdef\"" } else { "" };
+            line(format!("sticky = {{ cookie = \"s\", ttl = \"{ttl_ms}ms\"{secret} }}"));
+        }
         line(format!(
-            "]\ntimeouts = {{ connect = \"{}ms\", response_head = \"{}ms\", body_idle = \"{}ms\", keep_alive = \"3s\" }}",
+            "timeouts = {{ connect = \"{}ms\", response_head = \"{}ms\", body_idle = \"{}ms\", keep_alive = \"3s\" }}",
             self.connect_ms, self.head_ms, self.body_idle_ms
         ));
         line(format!(
@@ -517,7 +758,9 @@ impl Plan {
             | Fault::SlowBackend { for_ms, .. }
             | Fault::SlowClient { for_ms, .. }
             | Fault::Crash { for_ms, .. }
-            | Fault::Sick { for_ms, .. } => at + for_ms,
+            | Fault::Sick { for_ms, .. }
+            | Fault::Rename { for_ms, .. }
+            | Fault::NameFails { for_ms, .. } => at + for_ms,
             _ => *at,
         });
         ends.max().unwrap_or(0).max(TRAFFIC_MS)
@@ -534,9 +777,28 @@ impl Plan {
         let under_way = self.tries * (self.connect_ms + self.head_ms) + self.body_idle_ms;
         under_way.min(self.route_ms.unwrap_or(u64::MAX))
             + ejection.max(checks)
+            + self.resolving_ms()
+            + if self.connections_max.is_some() { LINGER_MS } else { 0 }
             + 4 * self.latency_ms_max()
             + 500
     }
+
+    /// How long it takes at most until a name's addresses are asked for, and known.
+    pub(crate) fn resolving_ms(&self) -> u64 {
+        let is_silent = |(_, fault): &(u64, Fault)| matches!(fault, Fault::NameFails { silent: true, .. });
+        let silence = if self.faults.iter().any(is_silent) { LOOKUP_MS_MAX } else { 0 };
+        if self.addresses == Addresses::Written { 0 } else { self.resolve_ms + silence }
+    }
+}
+
+/// Somewhere, and often where a head ends.
+fn head_cut(draw: &mut Draw) -> (u64, u64) {
+    (if draw.chance(40) { draw.of(970..=1_000) } else { draw.of(0..=1_000) }, draw.of(0..=60))
+}
+
+/// The name that a backend is found by.
+pub(crate) fn name_of(backend: usize) -> String {
+    format!("b{backend}.test")
 }
 
 fn network(seed: u64, draw: &mut Draw) -> Options {

@@ -12,29 +12,12 @@ use crate::{
 const BYTES_MAX: u64 = 2_000;
 
 fn ask(method: &'static str, upload: Option<(usize, bool)>, framing: Framing) -> Ask {
-    Ask {
-        id: 1,
-        method,
-        upload,
-        upload_pause_ms: 0,
-        status: 200,
-        bytes: 25,
-        framing,
-        delay_ms: 0,
-        think_ms: 0,
-        pace_bytes: None,
-        is_10: false,
-        cut: false,
-        expects: false,
-        early: false,
-        half_closes: false,
-        leave_ms: None,
-    }
+    Ask { method, upload, framing, ..Ask::get(1, 25) }
 }
 
 /// Two backends, one client, two requests over one connection, of which the first is the one that breaks.
 fn plan(ask: &Ask, breaks: (Link, ResetAfter)) -> Plan {
-    let mut plan = Plan::about(Theme::Resets, breaks.1.bytes);
+    let mut plan = Plan::plain(Theme::Resets, breaks.1.bytes);
     plan.network =
         Options { seed: breaks.1.bytes, latency_us: 10..=900, segment_bytes: 1..=40, window_bytes: 4096 };
     (plan.backends, plan.clients, plan.tries, plan.budget_floor) = (2, 1, 3, 3);
@@ -42,7 +25,8 @@ fn plan(ask: &Ask, breaks: (Link, ResetAfter)) -> Plan {
     (plan.connect_ms, plan.head_ms, plan.body_idle_ms, plan.backend_keep_alive_ms) =
         (1_000, 2_000, 2_000, 60_000);
     let second = Ask { id: 2, think_ms: 50, ..ask.clone() };
-    plan.sessions = vec![Session { client: 0, start_ms: 0, asks: vec![ask.clone(), second] }];
+    plan.sessions =
+        vec![Session { client: 0, start_ms: 0, keeps_cookies: false, asks: vec![ask.clone(), second] }];
     plan.faults = Vec::new();
     plan.breaks = Some(breaks);
     plan.probes = 2;

@@ -3,6 +3,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    collections::BTreeMap,
     fmt,
     net::IpAddr,
     rc::Rc,
@@ -10,8 +11,8 @@ use std::{
     time::Duration,
 };
 
-use lb_core::prng::Prng;
-use lb_server::{Options, Server, Shutdown};
+use lb_core::{pool::EndpointStatus, prng::Prng};
+use lb_server::{Options, PoolStatus, Server, Shutdown};
 use lb_testkit::sim_net::{self, Network, ResetAfter, Side, Trace};
 use tokio::{
     task::{JoinHandle, spawn_local},
@@ -21,8 +22,11 @@ use tokio::{
 use crate::{
     backend::Backend,
     client::Client,
-    ledger::{Ledger, Seen, Sums, With},
-    plan::{Ask, Fault, Framing, LB, Link, Plan, Session, Ways, backend_ip, client_ip},
+    ledger::{Carrier, Cookie, Ledger, Seen, Sums, Way, With},
+    plan::{
+        Addresses, Ask, Caps, Fault, LB, Link, Plan, SHARED_NAME, Session, Ways, backend_ip, client_ip,
+        name_of,
+    },
 };
 
 /// How often the books are looked at while a run goes on.
@@ -32,8 +36,13 @@ const AUDIT_INTERVAL: Duration = Duration::from_millis(25);
 const DEADLINE_SLACK: Duration = Duration::from_millis(500);
 /// Without a route's timeout bodies may take as long as they move.
 const DEADLINE_WITHOUT_TIMEOUT: Duration = Duration::from_secs(90);
+/// How long the balancer waits for a client to close after its last answer.
+const LINGER: Duration = Duration::from_secs(2);
+/// Where nothing goes wrong, every request is served in its turn.
+const DEADLINE_WITHOUT_FAULTS: Duration = Duration::from_secs(30);
 /// Between two requests that look whether the balancer has recovered.
 const PROBE_INTERVAL: Duration = Duration::from_millis(50);
+const PROBE_BYTES: usize = 100;
 /// Ids of probes.
 const PROBE_IDS: u64 = 1_000_000;
 /// After the last answer, counts are zero within this time: a half-closed connection's linger ends.
@@ -113,6 +122,8 @@ struct Stage {
     server: Server,
     backends: Vec<Backend>,
     began: Instant,
+    /// Backends that no name leads to, and since when.
+    nameless: RefCell<BTreeMap<usize, Instant>>,
     /// Faults that take their time.
     under_way: RefCell<Vec<JoinHandle<()>>>,
 }
@@ -129,7 +140,21 @@ impl Stage {
         let server = Server::start_on(network.host(LB), &lb_tests::valid(&toml), options)
             .await
             .unwrap_or_else(|error| panic!("seed {}: {error}", plan.seed));
-        Self { plan, network, ledger, server, backends, began: Instant::now(), under_way: RefCell::default() }
+        let stage = Self {
+            plan,
+            network,
+            ledger,
+            server,
+            backends,
+            began: Instant::now(),
+            nameless: RefCell::default(),
+            under_way: RefCell::default(),
+        };
+        stage.lead_to_all();
+        for backend in 0..stage.plan.backends {
+            stage.network.set_name(&name_of(backend), &[backend_ip(backend)]);
+        }
+        stage
     }
 
     async fn play(self: &Rc<Self>) {
@@ -160,6 +185,8 @@ impl Stage {
         }
         auditor.abort();
         self.leaves_nothing().await;
+        self.network.stale_writes().iter().for_each(|beginning| self.ledger.stale_write(beginning));
+        self.network.lost().iter().for_each(|beginning| self.ledger.lost(beginning));
     }
 
     /// A panic in a task of the run is a finding like others.
@@ -177,36 +204,64 @@ impl Stage {
 
     async fn talk(self: Rc<Self>, session: Session) {
         sleep_until(self.at(session.start_ms)).await;
-        let mut connection = None;
-        for ask in &session.asks {
-            sleep(Duration::from_millis(ask.think_ms)).await;
+        let (mut connection, mut jar) = (None, None);
+        for asks in session.asks.chunk_by(|_, next| next.pipelined) {
+            sleep(Duration::from_millis(asks[0].think_ms)).await;
             if self.ledger.is_shut_down() {
                 return;
             }
-            connection = self.ask(session.client, connection, ask).await;
+            if !session.keeps_cookies {
+                jar = None;
+            }
+            connection = self.ask(session.client, connection, asks, &mut jar).await;
         }
     }
 
-    async fn ask(&self, client: usize, connection: Option<Client>, ask: &Ask) -> Option<Client> {
+    /// Asks for these, one behind the other; gives back the connection, if it may carry more.
+    async fn ask(
+        &self,
+        client: usize,
+        connection: Option<Client>,
+        asks: &[Ask],
+        jar: &mut Option<Cookie>,
+    ) -> Option<Client> {
         let connection = match connection.filter(|connection| connection.is_usable(&self.ledger)) {
             Some(connection) => Some(connection),
             None => Client::connect(&self.network.host(client_ip(client))).await,
         };
-        let reused = connection.as_ref().is_some_and(Client::has_carried);
-        self.ledger.sends(client, ask, reused);
+        for (at, ask) in asks.iter().enumerate() {
+            let connection = match (&connection, at) {
+                (Some(connection), 0) if !connection.has_carried() => Carrier::New,
+                (_, 0) => Carrier::Kept,
+                _ => Carrier::Shared,
+            };
+            let way = Way { client, connection, session: jar.clone() };
+            self.ledger.sends(way, ask, self.network.host(LB).unix_seconds());
+        }
         let Some(connection) = connection else {
-            self.ledger.saw(ask.id, Seen::NoConnection);
+            asks.iter().for_each(|ask| self.ledger.saw(ask.id, Seen::NoConnection));
             return None;
         };
-        let (seen, connection) = connection.ask(&self.ledger, ask, self.patience(client, ask)).await;
-        self.network.note(format_args!("request {} {}: {seen:?}", ask.id, ask.method));
-        self.ledger.saw(ask.id, seen);
+        let within = asks.iter().map(|ask| self.patience(client, ask)).sum();
+        let cookie = jar.as_ref().map(|cookie| cookie.text.clone());
+        let (seen, connection) = connection.ask(&self.ledger, asks, cookie.as_deref(), within).await;
+        for (ask, seen) in asks.iter().zip(seen) {
+            self.network.note(format_args!("request {} {}: {seen:?}", ask.id, ask.method));
+            if let Seen::Whole { backend, cookie: Some(text) } = &seen {
+                *jar = Some(Cookie { text: text.clone(), backend: *backend });
+            }
+            self.ledger.saw(ask.id, seen);
+        }
         connection
     }
 
     /// By when a client must have its answer.
     fn patience(&self, client: usize, ask: &Ask) -> Duration {
-        let promised = self.plan.route_ms.map_or(DEADLINE_WITHOUT_TIMEOUT, Duration::from_millis);
+        let unlimited = match self.plan.theme.is_harmless() {
+            true => DEADLINE_WITHOUT_FAULTS,
+            false => DEADLINE_WITHOUT_TIMEOUT,
+        };
+        let promised = self.plan.route_ms.map_or(unlimited, Duration::from_millis);
         let faults = self.plan.faults.iter();
         let cut_ms: u64 = faults
             .map(|(_, fault)| match fault {
@@ -218,7 +273,8 @@ impl Stage {
         let upload_ms =
             ask.upload.map_or(0, |(bytes, _)| 300 + (bytes as u64 / 1_000 + 2) * ask.upload_pause_ms);
         let reading_ms = ask.pace_bytes.map_or(0, |pace| 2 * (ask.bytes + 500) as u64 / pace as u64);
-        let journeys_ms = 8 * self.plan.latency_ms_max();
+        let pauses_ms: u64 = ask.head_cuts.iter().map(|(_, pause_ms)| pause_ms).sum::<u64>() + ask.think_ms;
+        let journeys_ms = 8 * self.plan.latency_ms_max() + pauses_ms;
         promised + DEADLINE_SLACK + Duration::from_millis(cut_ms + upload_ms + reading_ms + journeys_ms)
     }
 
@@ -272,10 +328,48 @@ impl Stage {
                 sleep(Duration::from_millis(for_ms)).await;
                 self.backends[backend].set_sick(false);
             }
+            Fault::Rename { backends, for_ms } => {
+                self.lead_to(&backends);
+                sleep(Duration::from_millis(for_ms)).await;
+                self.lead_to_all();
+            }
+            Fault::NameFails { silent, for_ms } => {
+                // What was known last is what counts.
+                (0..self.plan.backends).for_each(|backend| self.has_name(backend));
+                match silent {
+                    true => self.network.silence_name(SHARED_NAME),
+                    false => self.network.set_name(SHARED_NAME, &[]),
+                }
+                sleep(Duration::from_millis(for_ms)).await;
+                self.lead_to_all();
+            }
             Fault::Reload { variant } => self.reload(&self.plan.variant(variant)).await,
             Fault::RollingDeploy { down_ms } => self.rolling_deploy(down_ms).await,
             Fault::Shutdown => self.ends().await,
         }
+    }
+
+    /// The name that backends share leads to these.
+    fn lead_to(&self, backends: &[usize]) {
+        let ips: Vec<IpAddr> = backends.iter().map(|backend| backend_ip(*backend)).collect();
+        self.network.set_name(SHARED_NAME, &ips);
+        for backend in (0..self.plan.backends).filter(|_| self.plan.addresses == Addresses::Shared) {
+            if backends.contains(&backend) {
+                self.has_name(backend);
+            } else {
+                self.nameless.borrow_mut().entry(backend).or_insert_with(Instant::now);
+            }
+        }
+    }
+
+    fn has_name(&self, backend: usize) {
+        if let Some(from) = self.nameless.borrow_mut().remove(&backend) {
+            self.ledger.nameless(backend, from, Instant::now());
+        }
+    }
+
+    fn lead_to_all(&self) {
+        self.lead_to(&(0..self.plan.backends).collect::<Vec<_>>());
     }
 
     async fn cut(&self, ip: IpAddr, with: With, ways: Ways, for_ms: u64) {
@@ -352,6 +446,12 @@ impl Stage {
             let mut states = vec!["ready"; self.plan.backends];
             states[number] = "drain";
             self.reload(&self.plan.toml(&states, &weights)).await;
+            if self.plan.sticky.is_some() {
+                // Its sessions still come.
+                sleep(Duration::from_millis(down_ms)).await;
+                states[number] = "maint";
+                self.reload(&self.plan.toml(&states, &weights)).await;
+            }
             while self.in_flight_at(number) > 0 {
                 sleep(AUDIT_INTERVAL).await;
             }
@@ -385,6 +485,11 @@ impl Stage {
             let most = self.ledger.under_way_max() as u64;
             for pool in self.server.pools() {
                 let of_endpoints: u64 = pool.endpoints.iter().map(|it| u64::from(it.in_flight)).sum();
+                self.ledger.queue(pool.waiting);
+                if let Some(broken) = self.plan.caps.and_then(|caps| over_cap(&caps, &pool)) {
+                    self.ledger.violation(format!("{broken}: {pool:?}"));
+                    return;
+                }
                 if pool.in_flight > most || u64::from(pool.pending) > most || of_endpoints > pool.in_flight {
                     self.ledger.violation(format!("more in flight than the {most} under way: {pool:?}"));
                     return;
@@ -400,8 +505,8 @@ impl Stage {
         let (mut connection, mut good, mut id) = (None, 0, PROBE_IDS);
         while good < self.plan.probes {
             id += 1;
-            let ask = probe(id);
-            connection = self.ask(0, connection, &ask).await;
+            let ask = Ask::get(id, PROBE_BYTES);
+            connection = self.ask(0, connection, &[ask], &mut None).await;
             let is_whole = self.ledger.is_whole(id);
             good = if is_whole { good + 1 } else { 0 };
             if !is_whole && healed.elapsed() > within {
@@ -433,7 +538,8 @@ impl Stage {
 
     /// A shutdown ends in its time, and nobody is served after it.
     async fn ends(&self) {
-        let busy = self.ledger.under_way_max() > 0;
+        // Who has just got its answer is given time to read it.
+        let busy = self.ledger.under_way_max() > 0 || self.ledger.has_answered_within(LINGER);
         self.ledger.shuts_down();
         let began = Instant::now();
         let outcome = self.server.shutdown().await;
@@ -461,23 +567,11 @@ impl Stage {
     }
 }
 
-fn probe(id: u64) -> Ask {
-    Ask {
-        id,
-        method: "GET",
-        upload: None,
-        upload_pause_ms: 0,
-        status: 200,
-        bytes: 100,
-        framing: Framing::Length,
-        delay_ms: 0,
-        think_ms: 0,
-        pace_bytes: None,
-        is_10: false,
-        cut: false,
-        expects: false,
-        early: false,
-        half_closes: false,
-        leave_ms: None,
-    }
+/// What a pool lets in beyond what its configuration does.
+fn over_cap(caps: &Caps, pool: &PoolStatus) -> Option<&'static str> {
+    let most = |endpoint: &EndpointStatus| u64::from(endpoint.in_flight) > caps.max_in_flight;
+    let busy = pool.endpoints.iter().any(most).then_some("more in flight at a backend than it may get");
+    busy.or_else(|| {
+        (pool.waiting as u64 > caps.queue_length).then_some("more in the queue than it has places")
+    })
 }

@@ -1,11 +1,14 @@
 //! Many seeds: what `cargo xtask sim-net` runs.
 
 use std::{
-    env,
+    env, fs, io,
     panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
     sync::atomic::{AtomicU64, Ordering},
     thread,
 };
+
+use lb_testkit::sim_net::Trace;
 
 use crate::{plan::Plan, stage};
 
@@ -68,6 +71,19 @@ fn holds(seed: u64) -> bool {
     }
     if !outcome.violations.is_empty() {
         eprintln!("{outcome}");
+        match keep(seed, &outcome.trace) {
+            Ok(file) => eprintln!("all events: {}", file.display()),
+            Err(error) => eprintln!("the events cannot be kept: {error}"),
+        }
     }
     is_same && outcome.violations.is_empty()
+}
+
+/// All of a trace, in a file for whoever looks for the reason.
+fn keep(seed: u64, trace: &Trace) -> io::Result<PathBuf> {
+    let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("sim-net");
+    fs::create_dir_all(&dir)?;
+    let file = dir.join(format!("seed-{seed}.trace"));
+    fs::write(&file, trace.lines().collect::<Vec<_>>().join("\n"))?;
+    Ok(file)
 }

@@ -103,13 +103,14 @@ fn tests(run: &str, guarded: &Guarded, compose: &str, arguments: &[&str]) -> boo
 }
 
 /// The guard of a run, and the writing end of its pipe.
-struct Guarded {
+#[derive(Debug)]
+pub(crate) struct Guarded {
     lease: PipeWriter,
     guard: Child,
 }
 
 impl Guarded {
-    fn start(run: &str) -> io::Result<Self> {
+    pub(crate) fn start(run: &str) -> io::Result<Self> {
         let (end, lease) = io::pipe()?;
         let guard = Command::new(env::current_exe()?)
             .args(["guard", run])

@@ -7,8 +7,9 @@
 mod listener;
 mod stream;
 
-use std::{io, net::SocketAddr, thread};
+use std::{io, net::SocketAddr, thread, time::SystemTime};
 
+use rustix::rand::{GetRandomFlags, getrandom};
 use tokio::task::LocalSet;
 
 pub(crate) use self::{
@@ -92,6 +93,32 @@ impl Net {
     /// A clock that starts now. (The runtime's: a simulation pauses it, and nothing else can.)
     pub(crate) fn clock(&self) -> Clock {
         Clock::start()
+    }
+
+    /// Seconds of the Unix epoch: what is told to others and comes back, such as when a session ends.
+    pub(crate) fn unix_seconds(&self) -> u64 {
+        match self {
+            Self::System => {
+                SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+            }
+            #[cfg(feature = "sim")]
+            Self::Sim(sim) => sim.unix_seconds(),
+        }
+    }
+
+    /// Fills `secret` with what nobody can guess.
+    pub(crate) fn fill_secret(&self, secret: &mut [u8]) -> io::Result<()> {
+        match self {
+            Self::System => {
+                let mut filled = 0;
+                while filled < secret.len() {
+                    filled += getrandom(&mut secret[filled..], GetRandomFlags::empty())?;
+                }
+            }
+            #[cfg(feature = "sim")]
+            Self::Sim(sim) => sim.fill_secret(secret),
+        }
+        Ok(())
     }
 
     /// A seed that nobody chose.

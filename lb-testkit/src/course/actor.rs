@@ -7,6 +7,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use super::control::Control;
 use crate::{Backend, Behaviour, Gate};
 
 /// What an [`Actor`] gives back.
@@ -40,29 +41,49 @@ pub trait Actor: fmt::Debug + Send + Sync {
         cannot("be started")
     }
 
+    /// What commands it, if it is a mock backend in another process. The functions below go there.
+    fn controlled_by(&self) -> Option<&Control> {
+        None
+    }
+
     /// Health checks are answered so from now on.
-    fn check_up(&self, _answer: CheckUp) -> Act<'_, ()> {
-        cannot("fail health checks")
+    fn check_up(&self, answer: CheckUp) -> Act<'_, ()> {
+        match self.controlled_by() {
+            Some(control) => Box::pin(control.check_up(answer)),
+            None => cannot("fail health checks"),
+        }
     }
 
     /// Requests that are no health checks wait from now on.
     fn hold(&self) -> Act<'_, ()> {
-        cannot("hold requests back")
+        match self.controlled_by() {
+            Some(control) => Box::pin(control.hold()),
+            None => cannot("hold requests back"),
+        }
     }
 
     /// So many of those that wait are answered, first those that wait longest.
-    fn release(&self, _requests: usize) -> Act<'_, ()> {
-        cannot("hold requests back")
+    fn release(&self, requests: usize) -> Act<'_, ()> {
+        match self.controlled_by() {
+            Some(control) => Box::pin(control.release(requests)),
+            None => cannot("hold requests back"),
+        }
     }
 
     /// The targets, query included, of the requests that came since the reset, health checks apart.
     fn targets(&self) -> Act<'_, Vec<String>> {
-        cannot("tell which requests came")
+        match self.controlled_by() {
+            Some(control) => Box::pin(control.targets()),
+            None => cannot("tell which requests came"),
+        }
     }
 
     /// The paths of the health checks that came since the reset.
     fn checks(&self) -> Act<'_, Vec<String>> {
-        cannot("tell which health checks came")
+        match self.controlled_by() {
+            Some(control) => Box::pin(control.checks()),
+            None => cannot("tell which health checks came"),
+        }
     }
 }
 

@@ -62,7 +62,9 @@ impl StartCommand {
         let message = match process.listens(listen, self.patience).await? {
             Listening::Yes => return Ok(Balancer { listen, process, files, command: self }),
             Listening::Ended(status) => {
-                format!("`{}` ended with {} before it listened at {listen}", self.command, told(status))
+                // A server that puts itself into the background leaves like this.
+                let well = if status.success() { " (it has to stay in the foreground)" } else { "" };
+                format!("`{}` ended with {} before it listened at {listen}{well}", self.command, told(status))
             }
             Listening::NotYet => format!(
                 "`{}` runs, but nothing listens at {listen} (COURSE_LISTEN) after {:?}",
@@ -160,10 +162,10 @@ impl Balancer {
         Arc::new(self.command.clone())
     }
 
-    /// The newest of what it wrote.
+    /// The last lines of what it wrote.
     #[must_use]
-    pub fn output(&self) -> String {
-        self.process.output()
+    pub fn output(&self) -> impl fmt::Display {
+        Output(self.process.output())
     }
 
     /// A sentence for a person, if it has ended by itself.
@@ -203,6 +205,7 @@ impl Files {
 }
 
 const OUTPUT_SHOWN_LINES_MAX: usize = 20;
+const LINE_SHOWN_CHARACTERS_MAX: usize = 300;
 
 /// The last lines of what a process wrote, for a message.
 struct Output(String);
@@ -215,6 +218,13 @@ impl fmt::Display for Output {
         }
         write!(f, "it wrote:")?;
         let shown = lines.len().saturating_sub(OUTPUT_SHOWN_LINES_MAX);
-        lines[shown..].iter().try_for_each(|line| write!(f, "\n    | {line}"))
+        lines[shown..].iter().try_for_each(|line| write!(f, "\n    | {}", cut(line)))
+    }
+}
+
+fn cut(line: &str) -> std::borrow::Cow<'_, str> {
+    match line.char_indices().nth(LINE_SHOWN_CHARACTERS_MAX) {
+        Some((at, _)) => format!("{}...", &line[..at]).into(),
+        None => line.into(),
     }
 }

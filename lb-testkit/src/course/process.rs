@@ -25,11 +25,13 @@ const END_MAX: Duration = Duration::from_secs(5);
 /// Between two attempts to connect.
 const PACE: Duration = Duration::from_millis(10);
 
-/// Runs until it ends by itself or this value is dropped; in the latter case everything that it started
-/// is killed, as long as that stayed in its process group.
+/// Runs until it ends by itself or this value is dropped, by the end of this very process if need be; in the
+/// latter cases everything that it started is killed, as long as that stayed in its process group.
 #[derive(Debug)]
 pub(super) struct Process {
     child: Child,
+    /// Ends with this value.
+    _guard: Child,
     group: Pid,
     output: Arc<Mutex<Vec<u8>>>,
     readers: JoinSet<()>,
@@ -48,16 +50,17 @@ pub(super) enum Listening {
 impl Process {
     /// Starts a command of the shell, with these variables.
     pub(super) fn start(command: &str, variables: &[(&str, String)]) -> io::Result<Self> {
+        let guard = guard()?;
+        let group = guard.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+        let group = group.ok_or_else(|| io::Error::other("the process has no id"))?;
         let mut child = Command::new("sh")
             .args(["-c", command])
             .envs(variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .process_group(0)
+            .process_group(group.as_raw_nonzero().get())
             .spawn()?;
-        let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
-        let group = group.ok_or_else(|| io::Error::other("the process has no id"))?;
         let output = Arc::default();
         let mut readers = JoinSet::new();
         if let Some(stdout) = child.stdout.take() {
@@ -66,7 +69,7 @@ impl Process {
         if let Some(stderr) = child.stderr.take() {
             readers.spawn(keep(stderr, Arc::clone(&output)));
         }
-        Ok(Self { child, group, output, readers })
+        Ok(Self { child, _guard: guard, group, output, readers })
     }
 
     /// Waits until something listens at this address, or the process has ended.
@@ -96,10 +99,11 @@ impl Process {
         Some(status)
     }
 
-    /// What it wrote on standard output and standard error, the newest of it.
+    /// What it wrote on standard output and standard error, the newest of it, as text that does nothing to a
+    /// terminal.
     pub(super) fn output(&self) -> String {
         let output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
-        String::from_utf8_lossy(&output).into_owned()
+        printable(&String::from_utf8_lossy(&output))
     }
 
     /// Asks all of the group to end, and kills what does not.
@@ -123,6 +127,19 @@ impl Drop for Process {
     }
 }
 
+/// The first of a process group: it kills the group when this process is gone, in whatever way it went, for
+/// then its end of the pipe is closed.
+fn guard() -> io::Result<Child> {
+    Command::new("sh")
+        .args(["-c", "trap '' TERM INT HUP; read -r _; kill -9 0"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()
+}
+
 async fn keep(mut from: impl AsyncRead + Unpin, output: Arc<Mutex<Vec<u8>>>) {
     let mut buffer = [0; 4096];
     while let Ok(count @ 1..) = from.read(&mut buffer).await {
@@ -133,11 +150,48 @@ async fn keep(mut from: impl AsyncRead + Unpin, output: Arc<Mutex<Vec<u8>>>) {
     }
 }
 
+/// Without colours and other commands to a terminal; what else cannot be printed has the replacement character.
+fn printable(text: &str) -> String {
+    let mut printed = String::with_capacity(text.len());
+    let mut characters = text.chars().peekable();
+    while let Some(character) = characters.next() {
+        match character {
+            '\u{1b}' if characters.next_if_eq(&'[').is_some() => {
+                // A control sequence ends with its first letter (ECMA-48, section 5.4).
+                while characters.next().is_some_and(|part| !('@'..='~').contains(&part)) {}
+            }
+            '\r' if characters.peek() == Some(&'\n') => {}
+            '\n' | '\t' => printed.push(character),
+            other if other.is_control() => printed.push(char::REPLACEMENT_CHARACTER),
+            other => printed.push(other),
+        }
+    }
+    printed
+}
+
 /// `exit code 1`, `signal 9`
 pub(super) fn told(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exit code {code}"),
         (None, Some(signal)) => format!("signal {signal}"),
         (None, None) => status.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::printable;
+
+    #[rstest]
+    #[case("a\tb\r\nc", "a\tb\nc")]
+    #[case("\u{1b}[31;1mred\u{1b}[0m", "red")]
+    #[case("\u{1b}]0;title\u{7}", "\u{fffd}]0;title\u{fffd}")]
+    #[case("\u{1b}[", "")]
+    #[case("50 %\r", "50 %\u{fffd}")]
+    #[case("\u{9b}2J", "\u{fffd}2J")]
+    fn a_balancer_says_nothing_to_the_terminal(#[case] written: &str, #[case] shown: &str) {
+        assert_eq!(printable(written), shown);
     }
 }

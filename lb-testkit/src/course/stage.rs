@@ -10,6 +10,9 @@ use std::{
 use super::{Cast, Launcher, Miss, Tempo, Verdict};
 use crate::{RawClient, Response};
 
+/// How long an answer may take. The backends are near and quick.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
+const FIRST_LINE_SHOWN_BYTES_MAX: usize = 200;
 /// Between two looks at something that no event announces.
 const PACE: Duration = Duration::from_millis(5);
 
@@ -37,16 +40,33 @@ impl Stage {
     /// # Errors
     /// `InvalidInput` for anything else; what the system says when the name has no address.
     pub async fn at(base_url: &str, cast: Cast) -> io::Result<Self> {
+        Ok(Self::new(Self::locate(base_url).await?, cast))
+    }
+
+    /// The address that a base URL means.
+    ///
+    /// # Errors
+    /// Those of [`Stage::at`].
+    pub async fn locate(base_url: &str) -> io::Result<SocketAddr> {
         let invalid = |why: &str| {
             let message = format!("{base_url}: {why}; expected something like http://127.0.0.1:8000");
             io::Error::new(io::ErrorKind::InvalidInput, message)
         };
-        let rest = base_url.strip_prefix("http://").ok_or_else(|| invalid("the course speaks plain HTTP"))?;
+        let rest = match base_url.split_once("://") {
+            Some(("http", rest)) => rest,
+            Some(_) => return Err(invalid("the course speaks plain HTTP only")),
+            None => return Err(invalid("a URL begins with http://")),
+        };
         let authority = rest.strip_suffix('/').unwrap_or(rest);
         if authority.is_empty() || authority.contains(['/', '?', '#', '@']) {
             return Err(invalid("a host and a port is all that a base URL has"));
         }
-        let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+        let port = authority.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')).map(|(_, port)| port);
+        let has_port = match port.map(str::parse::<u16>) {
+            None => false,
+            Some(Ok(1..)) => true,
+            Some(_) => return Err(invalid("a port is a number from 1 to 65535")),
+        };
         let target = if has_port { authority.to_owned() } else { format!("{authority}:80") };
         let found = tokio::net::lookup_host(&target).await.map_err(|error| invalid(&error.to_string()))?;
         let found: Vec<_> = found.collect();
@@ -58,7 +78,7 @@ impl Stage {
                 break;
             }
         }
-        Ok(Self::new(balancer, cast))
+        Ok(balancer)
     }
 
     /// A GET of this target.
@@ -200,9 +220,18 @@ impl Ask {
     pub(super) async fn send(&self) -> Answer {
         let came = async {
             let mut client = self.start().await?;
-            client.response().await
+            let response = client.response().await?;
+            let is_http = response.head.word(0).starts_with("HTTP/1.");
+            let no_http =
+                || format!("not an HTTP response: {:?}", String::from_utf8_lossy(first_line(&response)));
+            if is_http { Ok(response) } else { Err(io::Error::new(io::ErrorKind::InvalidData, no_http())) }
         };
-        Answer { sent: self.to_string(), came: came.await }
+        let overdue = |_| {
+            let message = format!("it is not whole after {ANSWER_MAX:?}");
+            Err(io::Error::new(io::ErrorKind::TimedOut, message))
+        };
+        let came = tokio::time::timeout(ANSWER_MAX, came).await.unwrap_or_else(overdue);
+        Answer { sent: self.to_string(), came }
     }
 
     /// Sends the request and leaves the answer to be read.
@@ -223,6 +252,28 @@ impl fmt::Display for Ask {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "GET {} with Host: {}", self.target, self.host)?;
         self.headers.iter().try_for_each(|(name, value)| write!(f, " and {name}: {value}"))
+    }
+}
+
+fn first_line(response: &Response) -> &[u8] {
+    let raw = &response.head.raw[..response.head.raw.len().min(FIRST_LINE_SHOWN_BYTES_MAX)];
+    raw.split(|&byte| byte == b'\n').next().unwrap_or_default()
+}
+
+/// Where to look when there is no answer at all, whatever the case is about.
+fn on_silence(kind: io::ErrorKind) -> &'static str {
+    match kind {
+        io::ErrorKind::ConnectionRefused => "Nothing listens there: has the balancer ended?",
+        io::ErrorKind::TimedOut => {
+            "Does the balancer wait for what does not come: the end of the request's connection, or an answer \
+             of a backend for which it serves nobody else?"
+        }
+        io::ErrorKind::InvalidData => "A response begins with a line like `HTTP/1.1 200 OK`.",
+        _ => {
+            "The balancer ended the connection without a whole head (a line like `HTTP/1.1 200 OK`, fields, an \
+             empty line). Does it read the request to its empty line? An error of its own often does this: see \
+             what it wrote."
+        }
     }
 }
 
@@ -249,11 +300,13 @@ impl Answer {
     }
 
     pub(super) fn miss(&self, expected: impl Into<String>, hint: &str) -> Miss {
-        let got = match &self.came {
-            Ok(response) => response.to_string(),
-            Err(error) => format!("no answer: {error}"),
-        };
-        Miss::failed(self.sent.as_str(), expected, got, hint)
+        match &self.came {
+            Ok(response) => Miss::failed(self.sent.as_str(), expected, response.to_string(), hint),
+            Err(error) => {
+                let hint = format!("{} {hint}", on_silence(error.kind()));
+                Miss::failed(self.sent.as_str(), expected, format!("no answer: {error}"), &hint)
+            }
+        }
     }
 
     pub(super) fn must(&self, holds: bool, expected: impl Into<String>, hint: &str) -> Verdict {

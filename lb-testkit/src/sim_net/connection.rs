@@ -88,6 +88,10 @@ pub(super) struct End {
     pub(super) in_flight: usize,
     pub(super) reset_after: Option<u64>,
     pub(super) fin_received: bool,
+    /// When, in nanoseconds.
+    pub(super) fin_received_at: u64,
+    /// The program knows that nothing more comes.
+    pub(super) end_told: bool,
     pub(super) fin_sent: bool,
     /// The program has let go of it.
     pub(super) closed: bool,
@@ -110,6 +114,8 @@ impl End {
             in_flight: 0,
             reset_after: None,
             fin_received: false,
+            fin_received_at: 0,
+            end_told: false,
             fin_sent: false,
             closed: false,
             reset_when_dropped: false,
@@ -149,7 +155,14 @@ impl End {
         if let Some(error) = self.error.take() {
             return Some(Err(error.into()));
         }
-        (self.fin_received || self.phase == Phase::Dead).then_some(Ok(0))
+        let ended = self.fin_received || self.phase == Phase::Dead;
+        self.end_told |= ended;
+        ended.then_some(Ok(0))
+    }
+
+    /// Whether the peer's end came before `now`, behind nothing that is unread, and the program has not looked.
+    pub(super) fn has_missed_the_end(&self, now: u64) -> bool {
+        self.fin_received && self.fin_received_at < now && self.received.is_empty() && !self.end_told
     }
 }
 

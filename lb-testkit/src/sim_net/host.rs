@@ -9,7 +9,12 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use super::{Network, connection::Side, stream::Stream};
+use super::{
+    Network,
+    connection::Side,
+    stream::Stream,
+    world::{Lookup, World},
+};
 
 /// Connections that wait to be accepted by one listener.
 const BACKLOG: usize = 1_024;
@@ -60,7 +65,12 @@ impl Host {
     /// # Errors
     /// `NotFound` when there is no such name.
     pub async fn resolve(&self, name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-        let known = self.network.with(|world| world.names.get(name).cloned()).unwrap_or_default();
+        tokio::time::sleep(self.network.with(World::lookup_takes)).await;
+        let known = match self.network.with(|world| world.names.get(name).cloned()) {
+            Some(Lookup::Found(ips)) => ips,
+            Some(Lookup::Silence) => std::future::pending().await,
+            None => Vec::new(),
+        };
         let found: Vec<_> =
             known.into_iter().chain(name.parse()).map(|ip| SocketAddr::new(ip, port)).collect();
         if found.is_empty() { Err(io::ErrorKind::NotFound.into()) } else { Ok(found) }
@@ -69,7 +79,18 @@ impl Host {
     /// A number that nobody can foresee but who knows the seed.
     #[must_use]
     pub fn seed(&self) -> u64 {
-        self.network.with(super::World::draw_seed)
+        self.network.with(World::draw_seed)
+    }
+
+    /// Fills `secret` with what nobody can guess but who knows the seed.
+    pub fn fill_secret(&self, secret: &mut [u8]) {
+        self.network.with(|world| world.fill_secret(secret));
+    }
+
+    /// Seconds of the Unix epoch. Every run begins at the same moment of it.
+    #[must_use]
+    pub fn unix_seconds(&self) -> u64 {
+        self.network.with(|world| world.unix_seconds())
     }
 }
 

@@ -45,7 +45,10 @@ use std::{
 
 use tokio::{sync::Notify, task::LocalSet};
 
-use self::{connection::Tell, world::World};
+use self::{
+    connection::Tell,
+    world::{Lookup, World},
+};
 pub use self::{
     connection::{Opened, ResetAfter, Side},
     host::{Host, Listener},
@@ -120,9 +123,14 @@ impl Network {
         Host { network: self.clone(), ip: ip.into() }
     }
 
-    /// What hosts find when they ask for `name`; asked with no addresses, the name does not resolve.
+    /// What hosts find when they ask for `name`; with no addresses, the name does not resolve.
     pub fn set_name(&self, name: &str, ips: &[IpAddr]) {
-        self.with(|world| world.names.insert(name.to_owned(), ips.to_vec()));
+        self.with(|world| world.set_name(name, Lookup::Found(ips.to_vec())));
+    }
+
+    /// Who asks for `name` hears nothing until it is [set](Self::set_name) again, and then only if they ask anew.
+    pub fn silence_name(&self, name: &str) {
+        self.with(|world| world.set_name(name, Lookup::Silence));
     }
 
     /// Lets nothing pass from `from` to `to` until it is [healed](Self::heal): packets wait.
@@ -175,6 +183,19 @@ impl Network {
     #[must_use]
     pub fn breaks(&self) -> u64 {
         self.with(|world| world.breaks)
+    }
+
+    /// What programs have written into connections that they had opened, and whose peer had ended its side
+    /// before, without ever looking: bytes that nobody will answer. (The beginning of each such write.)
+    #[must_use]
+    pub fn stale_writes(&self) -> Vec<Vec<u8>> {
+        self.with(|world| world.stale_writes.clone())
+    }
+
+    /// What has come to connections that the program there had closed: the beginning of the first bytes of each.
+    #[must_use]
+    pub fn lost(&self) -> Vec<Vec<u8>> {
+        self.with(|world| world.lost.clone())
     }
 
     /// Adds a line to the trace.

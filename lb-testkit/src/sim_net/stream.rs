@@ -47,6 +47,10 @@ impl Held {
         self.network.with(|world| world.peek(self.number, self.side))
     }
 
+    fn reset_when_dropped(&self) {
+        self.network.with(|world| world.reset_when_dropped(self.number, self.side));
+    }
+
     fn end_writing(&self) {
         self.network.with(|world| world.end_writing(self.number, self.side));
     }
@@ -115,8 +119,7 @@ impl Stream {
 
     /// When it is dropped, the peer sees a reset.
     pub fn reset_when_dropped(&self) {
-        let Held { network, number, side } = &*self.0;
-        network.with(|world| world.reset_when_dropped(*number, *side));
+        self.0.reset_when_dropped();
     }
 }
 
@@ -127,6 +130,11 @@ impl ReadHalf {
     /// As there.
     pub fn peek(&self) -> io::Result<usize> {
         self.0.peek()
+    }
+
+    /// [`Stream::reset_when_dropped`]: when both halves are.
+    pub fn reset_when_dropped(&self) {
+        self.0.reset_when_dropped();
     }
 }
 

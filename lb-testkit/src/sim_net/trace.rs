@@ -1,9 +1,11 @@
-//! What happened, in order: a digest of all of it, and the last lines as text.
+//! What happened, in order: a digest of all of it, and its lines as text.
 
 use std::{collections::VecDeque, fmt};
 
-/// Lines that are kept as text.
-const LINES_MAX: usize = 400;
+/// Lines that are kept as text: all of a usual run.
+const LINES_MAX: usize = 100_000;
+/// Lines that are shown.
+const SHOWN_MAX: usize = 400;
 
 /// The events of a run. Two runs are the same when their digests are.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +32,11 @@ impl Trace {
         self.digest.value()
     }
 
+    /// All lines, from the first one on.
+    pub fn lines(&self) -> impl Iterator<Item = &str> {
+        self.last.iter().map(String::as_str)
+    }
+
     /// How many there were.
     #[must_use]
     pub fn events(&self) -> u64 {
@@ -40,6 +47,10 @@ impl Trace {
 /// The last lines.
 impl fmt::Display for Trace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.last.iter().try_for_each(|line| writeln!(f, "{line}"))
+        let hidden = self.last.len().saturating_sub(SHOWN_MAX);
+        if self.events > SHOWN_MAX as u64 {
+            writeln!(f, "... the last {} of {} events:", self.last.len() - hidden, self.events)?;
+        }
+        self.last.iter().skip(hidden).try_for_each(|line| writeln!(f, "{line}"))
     }
 }

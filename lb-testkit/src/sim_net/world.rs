@@ -24,6 +24,18 @@ const EPHEMERAL_PORT: u16 = 32_768;
 /// The first port that is given to who listens on port 0.
 const LISTEN_PORT: u16 = 8_000;
 
+/// Of bytes that nobody will read, so much is kept.
+const LOST_BYTES_MAX: usize = 64;
+/// When every run begins, in seconds of the Unix epoch.
+const BEGAN_UNIX_SECONDS: u64 = 1_800_000_000;
+
+/// What becomes of a question for a name.
+#[derive(Clone, Debug)]
+pub(super) enum Lookup {
+    Found(Vec<IpAddr>),
+    Silence,
+}
+
 type Link = (IpAddr, IpAddr);
 type ResetRule = Box<dyn FnMut(&Opened) -> Option<ResetAfter> + Send>;
 
@@ -41,11 +53,15 @@ pub(super) struct World {
     /// Links that are cut, with the ends whose next packets wait there.
     cut: BTreeMap<Link, VecDeque<(u64, Side)>>,
     latency_us: BTreeMap<Link, RangeInclusive<u64>>,
-    pub(super) names: BTreeMap<String, Vec<IpAddr>>,
+    pub(super) names: BTreeMap<String, Lookup>,
+    /// Apart from the network's own draws, so that who asks does not change how packets travel.
+    asides: Prng,
     pub(super) resets: Option<ResetRule>,
     pub(super) trace: Trace,
     /// Connections that the network has reset.
     pub(super) breaks: u64,
+    pub(super) stale_writes: Vec<Vec<u8>>,
+    pub(super) lost: Vec<Vec<u8>>,
     tell: Tell,
 }
 
@@ -59,6 +75,7 @@ impl World {
     pub(super) fn new(options: &Options) -> Self {
         Self {
             prng: Prng::new(options.seed),
+            asides: Prng::new(options.seed).fork(1),
             options: options.clone(),
             began: Instant::now(),
             due: BinaryHeap::new(),
@@ -73,6 +90,8 @@ impl World {
             resets: None,
             trace: Trace::default(),
             breaks: 0,
+            stale_writes: Vec::new(),
+            lost: Vec::new(),
             tell: Tell::default(),
         }
     }
@@ -87,6 +106,25 @@ impl World {
 
     pub(super) fn draw_seed(&mut self) -> u64 {
         self.prng.next_u64()
+    }
+
+    pub(super) fn fill_secret(&mut self, secret: &mut [u8]) {
+        secret.iter_mut().for_each(|byte| *byte = self.asides.next_u64() as u8);
+    }
+
+    pub(super) fn unix_seconds(&self) -> u64 {
+        BEGAN_UNIX_SECONDS + self.now() / 1_000_000_000
+    }
+
+    pub(super) fn set_name(&mut self, name: &str, lookup: Lookup) {
+        self.note(format_args!("{name}: {lookup:?}"));
+        self.names.insert(name.to_owned(), lookup);
+    }
+
+    /// There and back, as any packet travels.
+    pub(super) fn lookup_takes(&mut self) -> Duration {
+        let one_way = |prng: &mut Prng| draw(prng, &self.options.latency_us);
+        Duration::from_micros(one_way(&mut self.asides) + one_way(&mut self.asides))
     }
 
     pub(super) fn note(&mut self, what: fmt::Arguments<'_>) {
@@ -223,7 +261,11 @@ impl World {
         let Some((end, tell)) = self.parts(number, side) else { return };
         if end.closed {
             // Nobody reads here any more: whoever still sends shall know.
+            let is_first = end.phase != Phase::Dead;
             end.die(None, tell);
+            if is_first && side == Side::Server {
+                self.lost.push(beginning(bytes));
+            }
             self.note(format_args!("c{number} {} bytes for a closed {side:?}", bytes.len()));
             self.send(number, side.other(), Packet::Reset);
             return;
@@ -244,8 +286,10 @@ impl World {
     }
 
     fn fin(&mut self, number: u64, side: Side) {
+        let now = self.now();
         if let Some((end, tell)) = self.parts(number, side) {
             end.fin_received = true;
+            end.fin_received_at = now;
             tell.wakers.extend(end.reader.take());
         }
         self.note(format_args!("c{number} end to {side:?}"));
@@ -409,6 +453,7 @@ impl World {
         cx: Option<&mut Context<'_>>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        let now = self.now();
         let Some(connection) = self.connections.get_mut(&number) else {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         };
@@ -418,6 +463,10 @@ impl World {
         }
         if end.phase == Phase::Dead || end.fin_sent {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        let is_stale = side == Side::Client && end.has_missed_the_end(now);
+        if is_stale {
+            self.stale_writes.push(beginning(bytes));
         }
         let outstanding = connection.end(side.other()).outstanding();
         let room = self.options.window_bytes.saturating_sub(outstanding);
@@ -572,6 +621,10 @@ impl World {
         };
         self.connections.values().filter(is_open).count()
     }
+}
+
+fn beginning(bytes: &[u8]) -> Vec<u8> {
+    bytes[..bytes.len().min(LOST_BYTES_MAX)].to_vec()
 }
 
 fn draw(prng: &mut Prng, range: &RangeInclusive<u64>) -> u64 {

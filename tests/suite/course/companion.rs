@@ -25,6 +25,10 @@ async fn the_chapters_are_listed() {
 #[case::no_chapter(&["--target", "http://127.0.0.1:1"], "which chapter?")]
 #[case::two_subjects(&["2", "--target", "http://127.0.0.1:1", "--start", "x"], "cannot be used with")]
 #[case::no_url(&["1", "--target", "127.0.0.1:1", "--ports", "free"], "expected something like http://127.0.0.1:8000")]
+#[case::path(&["1", "--target", "http://127.0.0.1:1/x", "--ports", "free"], "http://127.0.0.1:1/x: a host and a port")]
+#[case::https(&["1", "--target", "https://127.0.0.1:1", "--ports", "free"], "the course speaks plain HTTP only")]
+#[case::port(&["1", "--target", "http://127.0.0.1:99999", "--ports", "free"], "a port is a number from 1 to 65535")]
+#[case::no_command(&["1", "--start", " "], "--start: which command?")]
 #[case::chapter_8_at_a_target(&["8", "--target", "http://127.0.0.1:1"], "give --start, not --target")]
 #[case::write(&["2", "--write"], "--write goes with chapter 8")]
 #[case::ports(&["2", "--ports", "some"], "possible values: fixed, free")]
@@ -159,6 +163,20 @@ async fn an_interruption_ends_everything(#[case] signal: Signal) -> Tested {
     let (code, text) = running.ends().await;
     assert_eq!(code, Some(130), "{text}");
     assert!(text.contains("interrupted; everything that was started has ended"), "{text}");
+    gone(&pid).await;
+    Ok(())
+}
+
+/// Killed, it can do nothing any more; what it started ends all the same.
+#[tokio::test]
+async fn nothing_outlives_a_companion_that_is_killed() -> Tested {
+    let dir = tempfile::tempdir()?;
+    let pid = dir.path().join("pid");
+    let command = format!("trap '' TERM HUP; sleep 1000 & echo $! > {}; wait", pid.display());
+    let running = Running::course(&["2", "--start", &command]);
+    let pid = written(&pid).await?;
+    running.signal(Signal::KILL);
+    assert_eq!(running.ends().await.0, None);
     gone(&pid).await;
     Ok(())
 }

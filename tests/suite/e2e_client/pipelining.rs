@@ -104,6 +104,24 @@ async fn nothing_is_read_after_the_last_request() {
     }
 }
 
+/// A close with unread bytes is a reset, and where only the end tells, that makes an answer one that broke off.
+/// (Found by the simulation.)
+#[tokio::test]
+async fn what_follows_an_answer_that_ends_the_connection_does_not_reset_it() {
+    let (mango, stage) = setup().await;
+    let gate = Gate::default();
+    mango.behave(Behaviour::reply(200, "chunks").framing(Framing::Chunked).held_by(&gate));
+    let kept = "GET / HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n";
+    let mut client = stage.client().await;
+    client.send(kept).await.unwrap();
+    mango.wait_for_requests(1).await.unwrap();
+    client.send(kept).await.unwrap();
+    gate.open_for_all();
+    let bytes = client.read_to_end().await.unwrap();
+    assert!(bytes.ends_with(b"\r\n\r\nchunks"), "{}", bytes.escape_ascii());
+    assert_eq!(mango.requests().len(), 1);
+}
+
 /// The balancer's own answers are no reason to lose the next request.
 #[tokio::test]
 async fn own_answers_and_forwarded_ones_take_turns() {

@@ -11,11 +11,15 @@ use std::{
 
 use lb_testkit::{
     Port, RawClient,
-    course::{Act, Actor, Cast, Chapter, CheckUp, Kind, Member, Ports, control::Control},
+    course::{Act, Actor, Cast, Chapter, Kind, Member, Ports, control::Control},
 };
 use tokio::time::{sleep, timeout};
 
+use crate::containers::Guarded;
+
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docker/compose.yaml");
+/// Names the run that containers belong to, which they have as a label.
+const RUN_VARIABLE: &str = "LB_RUN";
 const IMAGE_DEFAULT: &str = "lb-backend";
 /// How long a container may take until it answers.
 const UP_MAX: Duration = Duration::from_secs(30);
@@ -33,9 +37,16 @@ pub(super) async fn cast(chapter: Chapter, ports: Ports) -> io::Result<Cast> {
         };
         Ok(Service { name: role.name, port: Port::at(listen).map_err(taken)?, control: Port::free()? })
     });
+    let project = format!("lb-course-{}", std::process::id());
+    // Within a run of the tests its own guard sees to it that nothing stays.
+    let own_guard = match std::env::var_os(RUN_VARIABLE) {
+        Some(_) => None,
+        None => Some(Guarded::start(&project)?),
+    };
     let composed = Arc::new(Composed {
         words: compose()?,
-        project: format!("lb-course-{}", std::process::id()),
+        project,
+        own_guard,
         services: services.collect::<io::Result<_>>()?,
     });
     image()?;
@@ -83,6 +94,8 @@ fn compose() -> io::Result<Vec<String>> {
 struct Composed {
     words: Vec<String>,
     project: String,
+    /// Takes away what is left should this process be killed.
+    own_guard: Option<Guarded>,
     services: Vec<Service>,
 }
 
@@ -101,6 +114,9 @@ impl Composed {
         let mut command = Command::new(&self.words[0]);
         command.args(&self.words[1..]).args(["--project-name", &self.project, "--file", FILE]);
         command.args(arguments);
+        if self.own_guard.is_some() {
+            command.env(RUN_VARIABLE, &self.project);
+        }
         for Service { name, port, control } in &self.services {
             let variable = name.to_uppercase();
             command.env(format!("{variable}_PORT"), port.addr().port().to_string());
@@ -204,23 +220,7 @@ impl Actor for Contained {
         })
     }
 
-    fn check_up(&self, answer: CheckUp) -> Act<'_, ()> {
-        Box::pin(self.control.check_up(answer))
-    }
-
-    fn hold(&self) -> Act<'_, ()> {
-        Box::pin(self.control.hold())
-    }
-
-    fn release(&self, requests: usize) -> Act<'_, ()> {
-        Box::pin(self.control.release(requests))
-    }
-
-    fn targets(&self) -> Act<'_, Vec<String>> {
-        Box::pin(self.control.targets())
-    }
-
-    fn checks(&self) -> Act<'_, Vec<String>> {
-        Box::pin(self.control.checks())
+    fn controlled_by(&self) -> Option<&Control> {
+        Some(&self.control)
     }
 }

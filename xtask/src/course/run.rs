@@ -18,8 +18,6 @@ use super::{Judged, Stopped, Subject, complain, containers, say};
 const LISTEN_PORT: u16 = 8000;
 /// Between two attempts to connect to a target.
 const PACE: Duration = Duration::from_millis(50);
-/// How much of a balancer's own output is shown below failures.
-const OUTPUT_SHOWN_LINES_MAX: usize = 10;
 
 /// How a chapter is set up.
 #[derive(Clone, Copy)]
@@ -34,6 +32,16 @@ pub(super) struct Setting {
 /// Starts the cast, and the balancer unless it is a target; runs the chapter; tells how it went.
 pub(super) async fn run(chapter: Chapter, subject: &Subject, setting: Setting) -> Judged {
     let Setting { ports, in_containers, wait } = setting;
+    match subject {
+        // Before anything is started for it.
+        Subject::Target(url) => {
+            Stage::locate(url).await.map_err(|error| Stopped::Usage(error.to_string()))?;
+        }
+        Subject::Start(command) if command.trim().is_empty() => {
+            return Err(Stopped::Usage("--start: which command?".into()));
+        }
+        Subject::Start(_) | Subject::Lb => {}
+    }
     let cast = match in_containers {
         true => containers::cast(chapter, ports).await,
         false => Cast::start(chapter, ports).await,
@@ -75,10 +83,10 @@ async fn judge_target(chapter: Chapter, url: &str, cast: Cast, wait: Duration) -
 }
 
 async fn wait_for(addr: SocketAddr, url: &str, wait: Duration) -> Result<(), Stopped> {
-    let until = Instant::now() + wait;
+    let began = Instant::now();
     let mut told = false;
     while let Err(error) = TcpStream::connect(addr).await {
-        if Instant::now() >= until {
+        if began.elapsed() >= wait {
             let message = format!("nothing answers at {url} after {wait:?}: {error}");
             return Err(Stopped::Cannot(message));
         }
@@ -112,19 +120,10 @@ async fn judge_started(
     if let Some(death) = balancer.death().await {
         complain(format_args!("\nThe balancer is no longer there: {death}"));
     } else if !report.is_good() {
-        show_output(&balancer.output());
+        complain(format_args!("\nThe balancer still runs; {}", balancer.output()));
     }
     balancer.end().await;
     Ok(report)
-}
-
-fn show_output(output: &str) {
-    let lines: Vec<_> = output.lines().collect();
-    let last = lines.len().saturating_sub(OUTPUT_SHOWN_LINES_MAX);
-    if !lines.is_empty() {
-        complain("\nThe last lines that the balancer wrote:");
-    }
-    lines[last..].iter().for_each(|line| complain(format_args!("    | {line}")));
 }
 
 /// Where a target's expected configuration is written: beside what cargo builds.

@@ -124,6 +124,48 @@ async fn nobody_at_all_fails_with_words_not_with_a_panic() {
     }
 }
 
+/// What is no HTTP, no whole head, or has no end: told as what it is, with a hint that fits, and in time.
+#[rstest]
+#[case::no_http(
+    b"220 mail.test ready\r\n\r\n",
+    "no answer: not an HTTP response: \"220 mail.test ready",
+    "A response begins with"
+)]
+#[case::half(
+    b"HTTP/1.1 200 OK\r\n\x1b[2J",
+    "no answer: closed within a head, of which came ",
+    "(a line like"
+)]
+#[case::nothing(b"", "no answer: closed instead of a response", "(a line like")]
+#[case::endless(
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+    "no answer: it is not whole after 10s",
+    "wait for what does not come"
+)]
+#[tokio::test]
+async fn nonsense_is_told_as_what_it_is(
+    #[case] answer: &'static [u8],
+    #[case] got: &str,
+    #[case] hint: &str,
+) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind(LISTEN).await.unwrap();
+    let cast = Cast::start(Chapter::Skeleton, Ports::Free).await.unwrap();
+    let stage = Stage::new(listener.local_addr().unwrap(), cast);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = stream.read(&mut [0; 4096]).await;
+            let _ = stream.write_all(answer).await;
+            while answer.ends_with(b"chunked\r\n\r\n") && stream.write_all(b"1\r\nx\r\n").await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
+    });
+    let report = Chapter::Skeleton.run(&stage).await.to_string();
+    assert!(report.contains(got) && report.contains(hint), "\n{report}");
+    assert!(!report.contains('\u{1b}'), "\n{report:?}");
+}
+
 #[test]
 fn ids_and_names_are_unique_and_found() {
     for chapter in Chapter::ALL {
@@ -239,7 +281,8 @@ async fn a_cast_elsewhere_is_asked_and_not_commanded() {
 
 #[rstest]
 #[case::https("https://127.0.0.1:1/", "plain HTTP")]
-#[case::no_scheme("127.0.0.1:1", "plain HTTP")]
+#[case::no_scheme("127.0.0.1:1", "begins with http://")]
+#[case::no_port("http://127.0.0.1:99999", "a number from 1 to 65535")]
 #[case::path("http://127.0.0.1:1/a", "a host and a port is all")]
 #[case::empty("http://", "a host and a port is all")]
 #[tokio::test]
