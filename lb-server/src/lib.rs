@@ -5,6 +5,7 @@
 
 mod accept;
 pub mod access_log;
+mod answer;
 pub mod clock;
 mod date;
 pub mod event_log;
@@ -15,11 +16,13 @@ mod front;
 mod interim;
 mod net;
 mod observer;
+mod outbox;
 mod outgoing;
 mod pool_tasks;
 mod proxy;
 mod reply;
 mod request_body;
+mod request_head;
 mod response_body;
 mod server;
 mod session_cookies;

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, fs, time::SystemTime};
 
-use http::{HeaderMap, HeaderValue, header};
+use http::HeaderValue;
 use lb_core::{
     config::{KeySource, Sticky, Valid},
     exchange::{Exchange, PoolHandle},
@@ -11,7 +11,7 @@ use lb_core::{
     sticky::{Session, Signer, set_cookie},
 };
 
-use crate::snapshot::SharedPool;
+use crate::{request_head::RequestHead, snapshot::SharedPool};
 
 const KEY_BYTES: usize = 32;
 
@@ -89,10 +89,9 @@ impl SessionCookies {
     }
 
     /// The session that a request belongs to.
-    pub(crate) fn find(&self, headers: &HeaderMap) -> Option<Session> {
+    pub(crate) fn find(&self, head: &RequestHead) -> Option<Session> {
         let now = unix_seconds();
-        let fields = headers.get_all(header::COOKIE).iter();
-        fields.map(HeaderValue::as_bytes).find_map(|field| self.signer.find(field, &self.config.cookie, now))
+        head.values("cookie").find_map(|field| self.signer.find(field, &self.config.cookie, now))
     }
 
     /// `Set-Cookie` for the answer that `exchange` passes on to a request of `session`.

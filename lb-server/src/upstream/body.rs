@@ -42,7 +42,7 @@ pub(super) fn may_trail(name: &HeaderName) -> bool {
         header::TRAILER,
         header::WWW_AUTHENTICATE,
     ];
-    forwarded::kind(name) == Kind::EndToEnd && !NEVER.contains(name)
+    forwarded::kind(name.as_str().as_bytes()) == Kind::EndToEnd && !NEVER.contains(name)
 }
 
 pub(super) const EXTENSIONS: &str = "a chunk's extensions are malformed or too long";

@@ -53,7 +53,7 @@ impl FieldLines {
     /// Does to the fields what a route says.
     pub(crate) fn apply(&mut self, edits: &HeaderEdits) {
         if edits.drops_any() {
-            self.retain(|field| !edits.replaces_named(field));
+            self.retain(|field| !edits.replaces(field));
         }
         for (name, value) in edits.added() {
             self.push_field(name.as_str(), value.as_bytes());

@@ -8,7 +8,7 @@ use bytes::{Buf, BytesMut};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
 use super::{body::BodyDecoder, fields::FieldLines};
-use crate::forwarded::{self, Meaning};
+use crate::forwarded::{self, Meaning, options};
 
 /// Longest head that is read, in bytes.
 pub(crate) const HEAD_BYTES_MAX: usize = 128 << 10;
@@ -247,8 +247,8 @@ impl<'b> Framing<'b> {
         self.naming
             .iter()
             .flat_map(|value| options(value))
+            .filter(|name| forwarded::may_be_named(name))
             .filter_map(|name| HeaderName::from_bytes(name).ok())
-            .filter(forwarded::may_be_named)
     }
 
     fn keep_alive(&self, is_11: bool) -> bool {
@@ -288,6 +288,3 @@ fn decimal(digits: &[u8]) -> Option<u64> {
     std::str::from_utf8(digits).ok()?.parse().ok().filter(|length| *length <= LENGTH_BYTES_MAX)
 }
 
-fn options(connection: &[u8]) -> impl Iterator<Item = &[u8]> {
-    connection.split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
-}
