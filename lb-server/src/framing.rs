@@ -357,12 +357,7 @@ impl Framing {
         Ok(())
     }
 
-    fn accept_field(
-        &mut self,
-        line: &[u8],
-        start: usize,
-        sink: &mut impl HeadSink,
-    ) -> Result<(), Fault> {
+    fn accept_field(&mut self, line: &[u8], start: usize, sink: &mut impl HeadSink) -> Result<(), Fault> {
         let Some(Field { name, value }) = syntax::field(line, true)? else { return Ok(()) };
         self.count_field()?;
         let begun = value.trim_ascii_start();

@@ -103,8 +103,8 @@ fn write_fields(out: &mut Vec<u8>, received: &Received<'_>) -> bool {
                 false
             }
         };
-        let is_taken = named.iter().any(|named| named.eq_ignore_ascii_case(name))
-            || (drops_any && edits.replaces(name));
+        let is_taken =
+            named.iter().any(|named| named.eq_ignore_ascii_case(name)) || (drops_any && edits.replaces(name));
         if goes_on && !is_taken {
             write_field(out, name, value);
         }

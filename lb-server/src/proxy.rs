@@ -135,10 +135,7 @@ async fn journey(
 
 /// Firewall, route, rate limit, body limit; the key that it is placed by, and what goes out if all of
 /// them let it.
-fn judge(
-    flight: &mut Flight,
-    body: Option<&Incoming>,
-) -> Result<(RouteId, Option<u64>, Outgoing), Refused> {
+fn judge(flight: &mut Flight, body: Option<&Incoming>) -> Result<(RouteId, Option<u64>, Outgoing), Refused> {
     let snapshot = flight.snapshot.clone();
     let head = &flight.head;
     let view = RequestView {
@@ -211,8 +208,7 @@ fn begin_exchange(flight: &mut Flight, route: RouteId, key: Option<u64>) -> Resu
     flight.deadline = planned.timeout.map(|timeout| flight.started + timeout);
     let deadline = flight.deadline.unwrap_or(flight.started + TRIES_TIMEOUT);
     let facts = Facts { idempotent: is_idempotent(flight.head.method()), deadline, key };
-    let session =
-        flight.snapshot.sessions(planned.pool).and_then(|cookies| cookies.find(&flight.head));
+    let session = flight.snapshot.sessions(planned.pool).and_then(|cookies| cookies.find(&flight.head));
     let handle = session.map(|session| session.handle);
     flight.exchange = Some(Exchange::begin_in_session(pool, facts, handle, flight.started)?);
     flight.session = session;

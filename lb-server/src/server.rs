@@ -74,6 +74,8 @@ pub struct WorkerStatus {
     pub connections: usize,
     /// Those of them that wait for a request, and have given back the memory that serving one takes.
     pub parked: usize,
+    /// Requests so far that it served without the HTTP library.
+    pub direct: u64,
 }
 
 /// How a shutdown ended.
@@ -232,6 +234,7 @@ impl Server {
         let status = |worker: &WorkerHandle| WorkerStatus {
             connections: worker.load.load(Ordering::Relaxed),
             parked: worker.parked.load(Ordering::Relaxed),
+            direct: worker.direct.load(Ordering::Relaxed),
         };
         self.shared.workers.iter().map(status).collect()
     }

@@ -8,7 +8,7 @@ use std::{
     rc::Rc,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -105,15 +105,28 @@ pub(crate) struct WorkerHandle {
     /// Connections that it serves.
     pub(crate) load: Arc<AtomicUsize>,
     /// Those of them that are parked.
-    pub(crate) parked: Arc<AtomicUsize>,
+    pub(crate) parked: AtomicUsize,
+    /// Requests that it served without hyper.
+    pub(crate) direct: AtomicU64,
 }
 
 /// A parked connection among those of its worker, until this is dropped.
-pub(crate) struct ParkedPlace(Arc<AtomicUsize>);
+pub(crate) struct ParkedPlace(Rc<Worker>);
+
+impl ParkedPlace {
+    /// Counts one more.
+    pub(crate) fn take(worker: &Rc<Worker>) -> Self {
+        let parked = &worker.handle().parked;
+        // Only the worker itself changes it.
+        parked.store(parked.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        Self(Rc::clone(worker))
+    }
+}
 
 impl Drop for ParkedPlace {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        let parked = &self.0.handle().parked;
+        parked.store(parked.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
     }
 }
 
@@ -121,13 +134,12 @@ impl WorkerHandle {
     /// A worker that has not begun, and what it is to be told.
     pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<Task>) {
         let (tasks, inbox) = mpsc::unbounded_channel();
-        (Self { tasks, load: Arc::default(), parked: Arc::default() }, inbox)
+        (Self { tasks, load: Arc::default(), parked: AtomicUsize::new(0), direct: AtomicU64::new(0) }, inbox)
     }
 
-    /// Counts one more parked connection.
-    pub(crate) fn park(&self) -> ParkedPlace {
-        self.parked.fetch_add(1, Ordering::Relaxed);
-        ParkedPlace(Arc::clone(&self.parked))
+    /// Counts one more request that is served without hyper. Only the worker itself does.
+    pub(crate) fn count_direct(&self) {
+        self.direct.store(self.direct.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 }
 

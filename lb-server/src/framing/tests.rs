@@ -326,6 +326,63 @@ pub(super) fn streams() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
+/// Heads that are good, or nearly so, most of them without a body.
+pub(super) fn heads() -> impl Strategy<Value = Vec<u8>> {
+    let line = prop::sample::select(vec![
+        "GET / HTTP/1.1",
+        "HEAD /a/b?c=%20&d=e?f HTTP/1.1",
+        "DELETE //x/../y;z?? HTTP/1.1",
+        "OPTIONS /{|}~\"' HTTP/1.1",
+        "M-Y /? HTTP/1.1",
+        "GET / HTTP/1.0",
+        "GET http://b:1/c HTTP/1.1",
+        "CONNECT /a HTTP/1.1",
+    ]);
+    let field = prop_oneof![
+        8 => prop::sample::select(vec![
+            "Host: a",
+            "host:\ta:80 ",
+            "Accept: */*",
+            "X-Empty:",
+            "X-Blank: \t ",
+            "x-twice: 1",
+            "X-Twice: \t2 2\t",
+            "Connection: keep-alive",
+            "CONNECTION: close, X-Twice",
+            "Content-Length: 0",
+            "Content-Length: 1",
+            "TE: trailers",
+            "X-Forwarded-For: 1.2.3.4",
+            "Content_Length: 7",
+            "Expect: 100-continue",
+            "Upgrade: h2c",
+            "Transfer-Encoding: chunked",
+            "Cookie: a=b; c=\"d\"",
+            "X-Latin: \u{e9}",
+        ]).prop_map(str::to_owned),
+        1 => "[!-~]{1,6}:[ -~\t]{0,9}",
+    ];
+    let nasty =
+        prop::sample::select(vec!["\r", "\n", "\r\n", "\0", "\t", " ", ":", "\x7f", "\r\n ", "?", "#"]);
+    let edit = (any::<prop::sample::Index>(), 0usize..2, nasty);
+    let edits = prop_oneof![3 => Just(Vec::new()), 1 => prop::collection::vec(edit, 1..3)];
+    (line, prop::collection::vec(field, 0..7), any::<bool>(), edits).prop_map(
+        |(line, mut fields, has_host, edits)| {
+            if has_host {
+                fields.retain(|field| !field.to_lowercase().starts_with("host"));
+                fields.push("Host: a".to_owned());
+            }
+            let mut head = format!("{line}\r\n{}\r\n\r\n", fields.join("\r\n")).into_bytes();
+            for (place, removed, added) in edits {
+                let at = place.index(head.len() + 1);
+                let end = (at + removed).min(head.len());
+                head.splice(at..end, added.bytes());
+            }
+            head
+        },
+    )
+}
+
 /// How many complete heads httparse and http find in `stream`, and whether it ends between messages.
 /// Bodies are followed in the plainest way that a lax recipient would.
 fn heads_by_httparse(mut stream: &[u8]) -> Result<(u64, bool), String> {

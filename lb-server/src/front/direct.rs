@@ -50,6 +50,7 @@ pub(super) enum Served {
 /// Serves a plain request.
 pub(super) fn serve(front: Rc<Front>, head: RequestHead) -> impl Future<Output = Served> {
     let to_head_request = head.is_head_request();
+    front.worker.handle().count_direct();
     let flight = Flight::begin(Rc::clone(&front), head);
     async move {
         let Ok(answer) = proxy::answer(flight, None).await else { return Served::Ends };
@@ -135,11 +136,7 @@ impl Front {
     }
 
     /// Sends what was to be said between two answers, then `out`.
-    pub(super) fn poll_send_all(
-        &self,
-        cx: &mut Context<'_>,
-        out: &mut Outbox,
-    ) -> Poll<std::io::Result<()>> {
+    pub(super) fn poll_send_all(&self, cx: &mut Context<'_>, out: &mut Outbox) -> Poll<std::io::Result<()>> {
         ready!(self.poll_injected(cx))?;
         self.poll_send(cx, out)
     }

@@ -40,7 +40,7 @@ use crate::{
     net::Stream,
     server::ListenerState,
     timer::Timer,
-    worker::Worker,
+    worker::{ParkedPlace, Worker},
 };
 
 /// The first look, after the probe, for whether a half-closed client is gone.
@@ -132,7 +132,7 @@ pub(crate) async fn serve(
 ) {
     let front = Rc::new(Front::new(worker, listener, stream, peer));
     let registered = front.worker.register(&front);
-    let mut stage = Stage::Parked(front.worker.handle().park());
+    let mut stage = Stage::Parked(ParkedPlace::take(&front.worker));
     let mut drain_begun = false;
     let served = poll_fn(|cx| {
         front.worker.tick();
@@ -160,7 +160,7 @@ pub(crate) async fn serve(
                 Stage::Direct(request) => {
                     match request.as_mut().poll(cx) {
                         Poll::Ready(Served::Stays) => {
-                            stage = Stage::Parked(front.worker.handle().park());
+                            stage = Stage::Parked(ParkedPlace::take(&front.worker));
                             continue;
                         }
                         Poll::Ready(Served::Ends) => return Poll::Ready(Ok(())),
@@ -194,7 +194,7 @@ pub(crate) async fn serve(
             if polled.is_pending() && front.may_park() {
                 front.awake_since.set(None);
                 *front.past.borrow_mut() = Past::default();
-                stage = Stage::Parked(front.worker.handle().park());
+                stage = Stage::Parked(ParkedPlace::take(&front.worker));
                 continue;
             }
             return polled;

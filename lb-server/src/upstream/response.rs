@@ -287,4 +287,3 @@ fn decimal(digits: &[u8]) -> Option<u64> {
     }
     std::str::from_utf8(digits).ok()?.parse().ok().filter(|length| *length <= LENGTH_BYTES_MAX)
 }
-
