@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use rstest::rstest;
 
 use super::*;
+use crate::request_head::Places;
 
 pub(super) const LIMITS: ScanLimits = ScanLimits { head_bytes: 400, fields: 6, uri_bytes: 60 };
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -324,6 +325,38 @@ pub(super) fn streams() -> impl Strategy<Value = Vec<u8>> {
         }
         stream
     })
+}
+
+/// What is not exactly one plain head is left to the HTTP library.
+#[rstest]
+#[case::plain("GET / HTTP/1.1\r\nHost: a\r\n\r\n", true)]
+#[case::no_body_by_length("POST /a?b HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", true)]
+#[case::a_body("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n", false)]
+#[case::a_body_and_all_of_it("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\na", false)]
+#[case::chunks("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", false)]
+#[case::old("GET / HTTP/1.0\r\nHost: a\r\n\r\n", false)]
+#[case::an_empty_line_before("\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", false)]
+#[case::an_empty_line_behind("GET / HTTP/1.1\r\nHost: a\r\n\r\n\r\n", false)]
+#[case::half_a_line_behind("GET / HTTP/1.1\r\nHost: a\r\n\r\n\r", false)]
+#[case::a_byte_behind("GET / HTTP/1.1\r\nHost: a\r\n\r\nG", false)]
+#[case::two("GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", false)]
+#[case::not_whole("GET / HTTP/1.1\r\nHost: a\r\n\r", false)]
+#[case::connect("CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n", false)]
+#[case::absolute("GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n", false)]
+#[case::asterisk("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", false)]
+#[case::expects("GET / HTTP/1.1\r\nHost: a\r\nEXPECT: x\r\n\r\n", false)]
+#[case::upgrades("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: x\r\n\r\n", false)]
+fn plain_heads(#[case] stream: &str, #[case] expected: bool) {
+    let (mut scanner, mut places) = (Scanner::new(LIMITS), Places::with_room_for(4));
+    let is_whole = scanner.scan_first(stream.as_bytes(), &mut places).expect("well-formed");
+    assert_eq!(is_whole && places.is_plain(), expected);
+    // What came before decides as well.
+    let mut scanner = Scanner::new(LIMITS);
+    scanner.scan(b"\r").expect("may be the beginning of an empty line");
+    if stream.starts_with('\r') {
+        return;
+    }
+    assert!(!matches!(scanner.scan_first(stream.as_bytes(), &mut Places::default()), Ok(true)));
 }
 
 /// Heads that are good, or nearly so, most of them without a body.
