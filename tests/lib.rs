@@ -41,8 +41,17 @@ impl Stage {
     /// When the configuration is not valid, or the balancer does not start.
     #[must_use]
     pub fn start(toml: &str) -> Self {
+        Self::start_with(toml, library_only())
+    }
+
+    /// The same, and whether the HTTP library is to serve all requests.
+    ///
+    /// # Panics
+    /// Like [`Stage::start`].
+    #[must_use]
+    pub fn start_with(toml: &str, library_only: bool) -> Self {
         let log = Log::default();
-        let options = Options { observer: Some(log.observer()), seed: Some(1) };
+        let options = Options { observer: Some(log.observer()), seed: Some(1), library_only };
         let server = Server::start(&valid(toml), options).unwrap_or_else(|error| panic!("{error}"));
         Self { server, log }
     }
@@ -87,6 +96,12 @@ impl Drop for Stage {
         let _ = pin!(self.server.shutdown()).as_mut().poll(&mut Context::from_waker(Waker::noop()));
         self.server.force();
     }
+}
+
+/// Whether this run is about the requests that the HTTP library serves. Plain ones are served without it, and
+/// nearly all of a test's are plain; so the suite runs once more, with this variable set.
+fn library_only() -> bool {
+    std::env::var_os("LB_TEST_LIBRARY_ONLY").is_some()
 }
 
 /// Reads a configuration.

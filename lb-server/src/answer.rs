@@ -5,14 +5,13 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, header};
 use http_body::Body;
 use hyper::ext::ReasonPhrase;
 
-use crate::{front::Front, response_body::ResponseBody};
+use crate::{front::Front, response_body::ResponseBody, upstream::FieldLines};
 
 /// An answer on its way to the client.
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
-    /// Lines of fields, each with its end. What frames the body and what concerns the connection is not
-    /// among them.
-    pub(crate) fields: Vec<u8>,
+    /// The fields but those that frame the body or concern the connection.
+    pub(crate) fields: FieldLines,
     /// The values of `Trailer`.
     pub(crate) trailer: Vec<HeaderValue>,
     /// The connection ends with this answer.
@@ -30,7 +29,7 @@ impl Answer {
         mut headers: HeaderMap,
     ) -> Response<ResponseBody> {
         let Self { status, fields, trailer, close, body } = self;
-        front.answers_with(fields);
+        front.answers_with(fields.into_bytes());
         headers.extend(trailer.into_iter().map(|value| (header::TRAILER, value)));
         if close {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));

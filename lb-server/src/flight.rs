@@ -24,7 +24,7 @@ use crate::{
     request_head::RequestHead,
     response_body::ResponseBody,
     snapshot::{NO_EDITS, SharedPool, Snapshot},
-    upstream::{Connection, Head, ResponseStream, write_field},
+    upstream::{Connection, FieldLines, Head, ResponseStream},
     worker::Worker,
 };
 
@@ -155,7 +155,7 @@ impl Flight {
         }
         self.front.answers();
         let body = ResponseBody::backend(self, stream);
-        Answer { status, fields: fields.into_bytes(), trailer, close: false, body }
+        Answer { status, fields, trailer, close: false, body }
     }
 
     /// What the client is to send from now on, so that it gets to the same backend. A backend that failed is
@@ -197,10 +197,12 @@ impl Flight {
             // Whoever frames the body says it.
             headers.remove(header::CONTENT_LENGTH);
         }
-        let mut fields = Vec::new();
-        reply::push_fields(&mut fields, &headers);
-        write_field(&mut fields, X_REQUEST_ID, self.request_id.as_bytes());
-        write_field(&mut fields, header::DATE, &self.worker().http_date());
+        let mut fields = FieldLines::of(parts.status, 0);
+        for (name, value) in &headers {
+            fields.push_field(name.as_str(), value.as_bytes());
+        }
+        fields.push_field(X_REQUEST_ID, self.request_id.as_bytes());
+        fields.push_field(header::DATE.as_str(), &self.worker().http_date());
         let body = ResponseBody::own(self, body);
         Answer { status: parts.status, fields, trailer: Vec::new(), close, body }
     }

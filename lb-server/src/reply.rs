@@ -65,8 +65,7 @@ pub(crate) fn raw_reply(reason: Reason, manner: &Manner, now: SystemTime) -> Vec
     out
 }
 
-/// Appends the fields' lines.
-pub(crate) fn push_fields(out: &mut Vec<u8>, headers: &HeaderMap) {
+fn push_fields(out: &mut Vec<u8>, headers: &HeaderMap) {
     for (name, value) in headers {
         for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
             out.extend_from_slice(part);

@@ -110,6 +110,19 @@ impl ResponseBody {
 }
 
 impl ResponseBody {
+    /// Copies the body if all of it is at hand and smaller than `bytes_max`.
+    pub(crate) fn copy_whole(&mut self, bytes_max: u64, out: &mut Vec<u8>) {
+        if self.is_overdue() {
+            return;
+        }
+        let Source::Backend(stream) = &mut self.source else { return };
+        let Some(length) = stream.copy_whole(bytes_max, out) else { return };
+        if let Some(flight) = &mut self.flight {
+            flight.response_bytes += length as u64;
+        }
+        self.complete();
+    }
+
     /// The next frame; none at the end. Where there is no room for it, it is only looked whether the request's
     /// time is up.
     pub(crate) fn poll_next(

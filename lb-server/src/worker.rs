@@ -43,6 +43,8 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) access_log: AccessLog,
     pub(crate) observers: Observers,
+    /// hyper serves all requests.
+    pub(crate) library_only: bool,
 }
 
 impl Shared {
@@ -306,6 +308,11 @@ impl Worker {
     /// The value of a Date.
     pub(crate) fn http_date(&self) -> [u8; DATE_BYTES] {
         self.date.at(self.now())
+    }
+
+    /// Whether plain requests may be served without hyper.
+    pub(crate) fn serves_directly(&self) -> bool {
+        !self.shared.library_only
     }
 
     /// Whether anyone wants to know of requests.

@@ -103,7 +103,9 @@ impl Front {
         let mut places = Places::with_room_for(FIELDS);
         let scanned = self.scanner.borrow_mut().scan_first(bytes, &mut places);
         let deliverable = match scanned {
-            Ok(true) if places.is_plain() => return Received::Plain(RequestHead::plain(bytes, places)),
+            Ok(true) if places.is_plain() && self.worker.serves_directly() => {
+                return Received::Plain(RequestHead::plain(bytes, places));
+            }
             Ok(_) => bytes.len(),
             Err(refusal) => {
                 self.refuse(refusal.reason, refusal.detail);

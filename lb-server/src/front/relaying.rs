@@ -11,12 +11,13 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use http_body::{Body, Frame};
 
 use super::{Front, PAST_BYTES_MIN};
-use crate::{answer::Answer, outbox::Outbox, response_body::ResponseBody, upstream::write_field};
+use crate::{
+    access_log::push_number, answer::Answer, outbox::Outbox, response_body::ResponseBody,
+    upstream::write_field,
+};
 
 /// So many bytes of small pieces are gathered before they are sent.
 const GATHERED_BYTES_MAX: usize = 16 << 10;
-/// Room for what is put around an answer's fields: the status line and the framing.
-const AROUND_FIELDS_BYTES: usize = 128;
 
 /// The answer cannot be brought to its end.
 #[derive(Debug)]
@@ -41,12 +42,9 @@ enum Framing {
 impl Relaying {
     /// Begins an answer over HTTP/1.1.
     pub(super) fn begin(answer: Answer, to_head_request: bool, closes: bool) -> Self {
-        let Answer { status, fields, trailer, body, close: _ } = answer;
+        let Answer { status, fields, trailer, mut body, close: _ } = answer;
         let length = body.size_hint().exact();
-        let copied = length.filter(|length| *length < PAST_BYTES_MIN).unwrap_or(0) as usize;
-        let mut lines = Vec::with_capacity(AROUND_FIELDS_BYTES + fields.len() + copied);
-        write_status_line(&mut lines, status);
-        lines.extend_from_slice(&fields);
+        let mut lines = fields.into_head();
         let bodiless = to_head_request || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let mut framing = Framing::Counted;
         if !bodiless {
@@ -64,6 +62,10 @@ impl Relaying {
             lines.extend_from_slice(b"connection: close\r\n");
         }
         lines.extend_from_slice(b"\r\n");
+        if length.is_some() {
+            // Mostly that is all of it, and head and body leave in one piece.
+            body.copy_whole(PAST_BYTES_MIN, &mut lines);
+        }
         let is_over = body.is_end_stream();
         Self { out: Outbox::new(lines), body, framing, is_over }
     }
@@ -144,18 +146,10 @@ impl Relaying {
     }
 }
 
-fn write_status_line(out: &mut Vec<u8>, status: StatusCode) {
-    if status == StatusCode::OK {
-        out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
-        return;
-    }
-    for part in ["HTTP/1.1 ", status.as_str(), " ", status.canonical_reason().unwrap_or_default(), "\r\n"] {
-        out.extend_from_slice(part.as_bytes());
-    }
-}
-
 fn write_length(out: &mut Vec<u8>, length: u64) {
-    let _ = write!(out, "content-length: {length}\r\n"); // writing to memory cannot fail
+    out.extend_from_slice(b"content-length: ");
+    push_number(out, length);
+    out.extend_from_slice(b"\r\n");
 }
 
 /// Writes one field with all values, if there are any.

@@ -123,6 +123,21 @@ impl BodyDecoder {
         matches!(self.state, State::Length(0) | State::UntilClose)
     }
 
+    /// Copies a body out of `buffer` that lies there whole and is smaller than `bytes_max`; gives its length.
+    pub(crate) fn copy_whole(
+        &mut self,
+        buffer: &mut BytesMut,
+        bytes_max: u64,
+        out: &mut Vec<u8>,
+    ) -> Option<usize> {
+        let State::Length(length) = self.state else { return None };
+        let length = usize::try_from(length).ok().filter(|_| length < bytes_max)?;
+        out.extend_from_slice(buffer.get(..length)?);
+        buffer.advance(length);
+        self.state = State::Length(0);
+        Some(length)
+    }
+
     /// Takes what can be taken out of `buffer`.
     pub(crate) fn take(&mut self, buffer: &mut BytesMut) -> Result<Taken, Invalid> {
         loop {

@@ -109,7 +109,7 @@ fn read_head(buffer: &[u8], to_head_request: bool) -> Result<Option<(usize, Head
         return Ok(None);
     };
     let mut framing = Framing::default();
-    let mut fields = FieldLines::with_room_for(section.len());
+    let mut fields = FieldLines::of(status, section.len());
     let mut trailer = Vec::new();
     for (index, field) in parsed.iter().enumerate() {
         let start = place(field, section);

@@ -124,7 +124,7 @@ async fn compare(stage: &Stage, backend: &Backend, behaviour: &Behaviour, reques
 
 async fn setup() -> (Backend, Stage) {
     let mango = Backend::mango().start().await.unwrap();
-    let stage = Setup::new(&[&mango])
+    let toml = Setup::new(&[&mango])
         // Failures are wanted here, and each is to be seen.
         .pool("retry = { tries = 2, budget_floor = 100000 }\noutlier = { consecutive_failures = 0 }")
         .route("match = { path_prefix = \"/\" }\nfirewall = { deny_paths = [\"/no\"] }")
@@ -133,8 +133,8 @@ async fn setup() -> (Backend, Stage) {
              request = { set_headers = { X-Set = \"1\" }, remove_headers = [\"X-Gone\"] }\n\
              response = { append_headers = { X-More = \"2\" }, remove_headers = [\"X-Gone\"] }",
         )
-        .start();
-    (mango, stage)
+        .toml();
+    (mango, Stage::start_with(&toml, false))
 }
 
 fn behaviours() -> Vec<Behaviour> {
