@@ -27,9 +27,14 @@ pub(crate) enum Kind {
 /// tells most names apart from those that mean something.
 pub(crate) fn kind(name: &[u8]) -> Kind {
     match kind_named(name) {
-        Kind::EndToEnd if name.contains(&b'_') && is_lookalike(name) => Kind::Lookalike,
+        Kind::EndToEnd if may_look_alike(name) && is_lookalike(name) => Kind::Lookalike,
         kind => kind,
     }
+}
+
+/// Only names as long as those that they could be taken for.
+fn may_look_alike(name: &[u8]) -> bool {
+    matches!(name.len(), 9 | 12 | 14..=17) && name.contains(&b'_')
 }
 
 fn is_lookalike(name: &[u8]) -> bool {
@@ -194,6 +199,25 @@ mod tests {
         }
         for name in ["Forwarded", "x-forwarded-port", "X-Real-IP"] {
             assert_eq!(kind(name), Kind::Origin, "{name}");
+        }
+        for length in 0..40 {
+            let name = "x".repeat(length);
+            let means = |kind| matches!(kind, Kind::OwnOrigin | Kind::Origin);
+            let candidates = [
+                "x-forwarded-for",
+                "x-forwarded-proto",
+                "x-forwarded-host",
+                "x-request-id",
+                "forwarded",
+                "x-forwarded-port",
+                "x-real-ip",
+                "content-length",
+                "transfer-encoding",
+            ];
+            assert!(candidates.iter().take(7).all(|name| means(super::kind(name.as_bytes()))));
+            let is_length_of_one = candidates.iter().any(|name| name.len() == length);
+            let name = name.replacen('x', "_", 1);
+            assert_eq!(length > 0 && is_length_of_one, may_look_alike(name.as_bytes()), "{length}");
         }
         for name in ["transfer_encoding", "x_forwarded_port", "X_Request-Id"] {
             assert_eq!(kind(name), Kind::Lookalike, "{name}");

@@ -15,8 +15,11 @@ use crate::{
 /// A request's head, wherever it was parsed.
 #[derive(Debug)]
 pub(crate) struct RequestHead {
-    bytes: Vec<u8>,
-    /// Where the parts stand in `bytes`.
+    /// All of it as text. Where a value is none, `?` stands for each byte that is not ASCII.
+    text: String,
+    /// The bytes as they came, where they are not text.
+    raw: Option<Vec<u8>>,
+    /// Where the parts stand, in the one as in the other.
     places: Places,
     version: Version,
 }
@@ -57,9 +60,8 @@ impl Span {
         bytes.get(self.start as usize..self.end as usize).unwrap_or_default()
     }
 
-    fn text(self, bytes: &[u8]) -> &str {
-        // What is asked for as text is ASCII; the scanner saw to it.
-        std::str::from_utf8(self.of(bytes)).unwrap_or_default()
+    fn text(self, text: &str) -> &str {
+        text.get(self.start as usize..self.end as usize).unwrap_or_default()
     }
 }
 
@@ -126,7 +128,21 @@ impl Places {
 impl RequestHead {
     /// A plain HTTP/1.1 head, whose parts the scanner has found.
     pub(crate) fn plain(bytes: &[u8], places: Places) -> Self {
-        Self { bytes: bytes.to_vec(), places, version: Version::HTTP_11 }
+        Self::new(bytes.to_vec(), places, Version::HTTP_11)
+    }
+
+    /// Looks once whether all of it is text, instead of at each part that is asked for as text. Method, target
+    /// and host are ASCII; the scanner sees to it.
+    fn new(bytes: Vec<u8>, places: Places, version: Version) -> Self {
+        let (text, raw) = match String::from_utf8(bytes) {
+            Ok(text) => (text, None),
+            Err(error) => {
+                let raw = error.into_bytes();
+                let ascii = |&byte: &u8| if byte.is_ascii() { char::from(byte) } else { '?' };
+                (raw.iter().map(ascii).collect(), Some(raw))
+            }
+        };
+        Self { text, raw, places, version }
     }
 
     /// What the HTTP library has parsed.
@@ -156,31 +172,35 @@ impl RequestHead {
             let (name_at, value_at) = (push(name), push(value));
             places.push(name_at.start as usize, name, value_at.start as usize, value);
         }
-        Self { bytes, places, version: *version }
+        Self::new(bytes, places, *version)
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.raw.as_deref().unwrap_or(self.text.as_bytes())
     }
 
     pub(crate) fn method(&self) -> &str {
-        self.places.method.text(&self.bytes)
+        self.places.method.text(&self.text)
     }
 
     pub(crate) fn is_head_request(&self) -> bool {
-        self.places.method.of(&self.bytes) == b"HEAD"
+        self.method() == "HEAD"
     }
 
     /// Path and query; the whole target where it has neither.
     pub(crate) fn target(&self) -> &str {
-        self.places.target.text(&self.bytes)
+        self.places.target.text(&self.text)
     }
 
     pub(crate) fn path(&self) -> &str {
-        self.places.path.text(&self.bytes)
+        self.places.path.text(&self.text)
     }
 
     /// What stands after the first `?` of the target, without it.
     pub(crate) fn query(&self) -> Option<&str> {
         let Places { target, path, .. } = self.places;
         let has_query = path != Span::default() && path.end < target.end;
-        has_query.then(|| Span { start: path.end + 1, end: target.end }.text(&self.bytes))
+        has_query.then(|| Span { start: path.end + 1, end: target.end }.text(&self.text))
     }
 
     pub(crate) fn is_10(&self) -> bool {
@@ -195,25 +215,27 @@ impl RequestHead {
     pub(crate) fn authority(&self) -> Option<&str> {
         let Places { authority, host, fields, .. } = &self.places;
         let place = authority.or_else(|| Some(fields.get((*host)?)?.value))?;
-        std::str::from_utf8(place.of(&self.bytes)).ok()
+        Some(place.text(&self.text))
     }
 
     /// All fields, in the order in which they came.
     pub(crate) fn fields(&self) -> impl Iterator<Item = Field<'_>> {
+        let bytes = self.bytes();
         self.places.fields.iter().map(|place| Field {
-            name: place.name.of(&self.bytes),
-            value: place.value.of(&self.bytes),
+            name: place.name.of(bytes),
+            value: place.value.of(bytes),
             kind: place.kind,
         })
     }
 
     /// All values of a field. The name is in lower case.
     pub(crate) fn values<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+        let bytes = self.bytes();
         let wanted = self.places.fields.iter().filter(move |place| {
             place.name.end - place.name.start == name.len() as u32
-                && place.name.of(&self.bytes).eq_ignore_ascii_case(name.as_bytes())
+                && place.name.of(bytes).eq_ignore_ascii_case(name.as_bytes())
         });
-        wanted.map(|place| place.value.of(&self.bytes))
+        wanted.map(|place| place.value.of(bytes))
     }
 
     /// The first value of a field. The name is in lower case.
@@ -223,8 +245,8 @@ impl RequestHead {
 
     /// The options of all `Connection` fields.
     pub(crate) fn connection_options(&self) -> impl Iterator<Item = &[u8]> {
-        let name = if self.places.has_connection { "connection" } else { "" };
-        self.values(name).flat_map(forwarded::options)
+        let values = self.places.has_connection.then(|| self.values("connection"));
+        values.into_iter().flatten().flat_map(forwarded::options)
     }
 }
 
@@ -276,7 +298,17 @@ mod tests {
         assert_eq!((head.value("te"), head.value("x-b")), (Some(&b"trailers"[..]), None));
         assert_eq!(head.connection_options().collect::<Vec<_>>(), [&b"x-b"[..], b"Close"]);
         assert_eq!(of_library("GET", "/", &[("x", "1")]).connection_options().count(), 0);
+        assert!(head.raw.is_none());
         let kinds: Vec<Kind> = head.fields().map(|field| field.kind).collect();
         assert_eq!(kinds.iter().filter(|kind| **kind == Kind::HopByHop).count(), 2);
+    }
+
+    #[test]
+    fn values_need_not_be_text() {
+        let value = http::HeaderValue::from_bytes(b"\xe9t\xe9").unwrap();
+        let request = Request::get("/a?b").header("host", "h").header("x-latin", value).header("x-z", "z");
+        let head = RequestHead::of_library(&request.body(()).unwrap().into_parts().0);
+        assert_eq!((head.target(), head.authority()), ("/a?b", Some("h")));
+        assert_eq!((head.value("x-latin"), head.value("x-z")), (Some(&b"\xe9t\xe9"[..]), Some(&b"z"[..])));
     }
 }

@@ -36,15 +36,14 @@ impl FieldLines {
         Self { start: bytes.len(), bytes, has_date: false }
     }
 
-    /// Adds a line, which ends in CRLF.
-    pub(super) fn push(&mut self, line: &[u8]) {
-        self.bytes.extend_from_slice(line);
+    /// Adds lines, each of which ends in CRLF. Whether a Date is among them is told apart.
+    pub(super) fn push(&mut self, lines: &[u8]) {
+        self.bytes.extend_from_slice(lines);
     }
 
-    /// Adds the line of a Date.
-    pub(super) fn push_date(&mut self, line: &[u8]) {
+    /// A Date is among the lines.
+    pub(super) fn note_date(&mut self) {
         self.has_date = true;
-        self.push(line);
     }
 
     /// Adds a field.
@@ -131,10 +130,9 @@ mod tests {
         let mut lines = FieldLines::of(StatusCode::OK, 0);
         for line in text.split_inclusive('\n') {
             if line.to_ascii_lowercase().starts_with("date:") {
-                lines.push_date(line.as_bytes());
-            } else {
-                lines.push(line.as_bytes());
+                lines.note_date();
             }
+            lines.push(line.as_bytes());
         }
         lines
     }

@@ -111,22 +111,40 @@ fn read_head(buffer: &[u8], to_head_request: bool) -> Result<Option<(usize, Head
     let mut framing = Framing::default();
     let mut fields = FieldLines::of(status, section.len());
     let mut trailer = Vec::new();
+    // Lines that are passed on and stand side by side are copied together.
+    let mut kept = 0..0;
     for (index, field) in parsed.iter().enumerate() {
-        let start = place(field, section);
-        let end = parsed.get(index + 1).map_or(section.len() - b"\r\n".len(), |next| place(next, section));
         match forwarded::meaning(field.name.as_bytes()) {
-            Meaning::EndToEnd => fields.push(&section[start..end]),
-            Meaning::Date => fields.push_date(&section[start..end]),
-            Meaning::ContentLength => framing.note_length(field.value)?,
-            Meaning::TransferEncoding => framing.note_transfer_encoding(field.value),
-            Meaning::Connection => framing.note_connection(field.value),
+            Meaning::EndToEnd => {}
+            Meaning::Date => fields.note_date(),
+            Meaning::ContentLength => {
+                framing.note_length(field.value)?;
+                continue;
+            }
+            Meaning::TransferEncoding => {
+                framing.note_transfer_encoding(field.value);
+                continue;
+            }
+            Meaning::Connection => {
+                framing.note_connection(field.value);
+                continue;
+            }
             Meaning::Trailer => {
                 // The parser takes no byte in a value that the map would not.
                 trailer.push(HeaderValue::from_bytes(field.value).map_err(|_| Invalid(BAD_VALUE))?);
+                continue;
             }
-            Meaning::HopByHop => {}
+            Meaning::HopByHop => continue,
         }
+        let start = place(field, section);
+        let end = parsed.get(index + 1).map_or(section.len() - b"\r\n".len(), |next| place(next, section));
+        if kept.end != start {
+            fields.push(&section[kept]);
+            kept = start..start;
+        }
+        kept.end = end;
     }
+    fields.push(&section[kept]);
     for name in framing.connection_names() {
         fields.remove(name.as_str());
         if name == header::TRAILER {
