@@ -74,14 +74,14 @@ pub(crate) struct Refusal {
 pub(crate) trait HeadSink {
     /// The method begins at `start`, the target one byte behind its end.
     fn request_line(&mut self, start: usize, method: &[u8], target: &[u8]);
-    /// A field; `value` is without the whitespace around it.
-    fn field(&mut self, start: usize, name: &[u8], value_start: usize, value: &[u8]);
+    /// A field's line, without its end, begins at `start`; `value` is without the whitespace around it.
+    fn field(&mut self, start: usize, line: &[u8], name: &[u8], value: &[u8]);
 }
 
 /// Nobody wants to know.
 impl HeadSink for () {
     fn request_line(&mut self, _: usize, _: &[u8], _: &[u8]) {}
-    fn field(&mut self, _: usize, _: &[u8], _: usize, _: &[u8]) {}
+    fn field(&mut self, _: usize, _: &[u8], _: &[u8], _: &[u8]) {}
 }
 
 /// Follows the framing of one client's byte stream.
@@ -360,10 +360,8 @@ impl Framing {
     fn accept_field(&mut self, line: &[u8], start: usize, sink: &mut impl HeadSink) -> Result<(), Fault> {
         let Some(Field { name, value }) = syntax::field(line, true)? else { return Ok(()) };
         self.count_field()?;
-        let begun = value.trim_ascii_start();
-        let value_start = start + line.len() - begun.len();
-        let value = begun.trim_ascii_end();
-        sink.field(start, name, value_start, value);
+        let value = value.trim_ascii();
+        sink.field(start, line, name, value);
         let Some(field) = framing_field(name) else { return Ok(()) };
         match field {
             FramingField::Host if self.has_host => malformed("more than one Host"),

@@ -93,7 +93,7 @@ fn write_fields(out: &mut Vec<u8>, received: &Received<'_>) -> bool {
     };
     let mut accepts_trailers = false;
     let drops_any = edits.drops_any();
-    for Field { name, value, kind } in head.fields() {
+    for Field { name, value, kind, line } in head.fields() {
         let goes_on = match kind {
             Kind::EndToEnd => true,
             Kind::Origin => received.trusted,
@@ -106,7 +106,10 @@ fn write_fields(out: &mut Vec<u8>, received: &Received<'_>) -> bool {
         let is_taken =
             named.iter().any(|named| named.eq_ignore_ascii_case(name)) || (drops_any && edits.replaces(name));
         if goes_on && !is_taken {
-            write_field(out, name, value);
+            match line {
+                Some(line) => out.extend_from_slice(line),
+                None => write_field(out, name, value),
+            }
         }
     }
     accepts_trailers

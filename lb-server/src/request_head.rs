@@ -70,6 +70,15 @@ struct FieldPlace {
     name: Span,
     value: Span,
     kind: Kind,
+    /// Name and value stand in a line as it would be written anew.
+    is_tidy: bool,
+}
+
+impl FieldPlace {
+    fn line(self, bytes: &[u8]) -> Option<&[u8]> {
+        let line = bytes.get(self.name.start as usize..self.value.end as usize + b"\r\n".len());
+        line.filter(|_| self.is_tidy)
+    }
 }
 
 /// A field of a request.
@@ -80,6 +89,8 @@ pub(crate) struct Field<'a> {
     /// Without the whitespace around it.
     pub(crate) value: &'a [u8],
     pub(crate) kind: Kind,
+    /// Its line with its end, where that is just as it would be written anew.
+    pub(crate) line: Option<&'a [u8]>,
 }
 
 /// Takes down where the parts of a head stand, as the scanner accepts its lines.
@@ -93,8 +104,14 @@ impl HeadSink for Places {
         self.is_special |= target.first() != Some(&b'/') || method == b"CONNECT";
     }
 
-    fn field(&mut self, start: usize, name: &[u8], value_start: usize, value: &[u8]) {
-        self.push(start, name, value_start, value);
+    fn field(&mut self, start: usize, line: &[u8], name: &[u8], value: &[u8]) {
+        let behind_colon = name.len() + 1;
+        let blank = line.len() - behind_colon - line[behind_colon..].trim_ascii_start().len();
+        let value_start = behind_colon + blank;
+        // One space, and nothing behind the value.
+        let is_tidy =
+            line.get(behind_colon) == Some(&b' ') && blank == 1 && value_start + value.len() == line.len();
+        self.push(start, name, start + value_start, value, is_tidy);
     }
 }
 
@@ -109,7 +126,7 @@ impl Places {
         !self.is_special
     }
 
-    fn push(&mut self, start: usize, name: &[u8], value_start: usize, value: &[u8]) {
+    fn push(&mut self, start: usize, name: &[u8], value_start: usize, value: &[u8], is_tidy: bool) {
         let kind = forwarded::kind(name);
         match kind {
             Kind::Host if self.host.is_none() => self.host = Some(self.fields.len()),
@@ -121,7 +138,7 @@ impl Places {
             _ => {}
         }
         let (name, value) = (Span::new(start, name.len()), Span::new(value_start, value.len()));
-        self.fields.push(FieldPlace { name, value, kind });
+        self.fields.push(FieldPlace { name, value, kind, is_tidy });
     }
 }
 
@@ -170,7 +187,7 @@ impl RequestHead {
         for (name, value) in headers {
             let (name, value) = (name.as_str().as_bytes(), value.as_bytes());
             let (name_at, value_at) = (push(name), push(value));
-            places.push(name_at.start as usize, name, value_at.start as usize, value);
+            places.push(name_at.start as usize, name, value_at.start as usize, value, false);
         }
         Self::new(bytes, places, *version)
     }
@@ -225,6 +242,7 @@ impl RequestHead {
             name: place.name.of(bytes),
             value: place.value.of(bytes),
             kind: place.kind,
+            line: place.line(bytes),
         })
     }
 
