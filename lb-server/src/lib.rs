@@ -1,4 +1,4 @@
-//! The `lb` server: hyper around `lb-core`.
+//! The `lb` server: sockets, and hyper where it is needed, around `lb-core`.
 //!
 //! [`Server::start`] runs a balancer inside any process; the binary `lb` is a command line around it.
 //! Decisions are `lb-core`'s; this crate reads sockets and clocks, and does what it is told.

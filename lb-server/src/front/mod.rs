@@ -1,5 +1,6 @@
-//! One client connection: hyper between a scanned socket and the proxy, and everything about the
-//! connection that hyper leaves open: slow heads, idle and half-closed clients, refusals, draining.
+//! One client connection: plain requests served directly, hyper between a scanned socket and the proxy for
+//! all others, and everything about the connection that hyper leaves open: slow heads, idle and half-closed
+//! clients, refusals, draining.
 
 mod direct;
 mod ending;

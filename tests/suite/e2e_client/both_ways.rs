@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use lb_testkit::{Backend, Behaviour, End, Framing, RawClient};
+use lb_testkit::{Backend, Behaviour, End, Framing, Gate, RawClient};
 use lb_tests::{Line, Setup, Stage};
 
 /// Behind an empty line, which every server skips, a head is the HTTP library's.
@@ -224,4 +224,49 @@ async fn heads_of_every_length() {
         assert_eq!(one, other, "{bytes}");
         assert!(one.answer.is_ok());
     }
+}
+
+/// What comes of a next request during the present one is kept, however much of it that is.
+#[tokio::test]
+async fn a_request_that_comes_during_another_is_served_next() {
+    for padding in [0, 1, 20, 36, 37, 38, 100, 3000] {
+        let (mango, stage) = setup().await;
+        let gate = Gate::default();
+        mango.behave_next(1, Behaviour::reply(200, "first").held_by(&gate));
+        let mut client = stage.client().await;
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        mango.wait_for_requests(1).await.unwrap();
+        let path = "x".repeat(padding);
+        client.send(format!("GET /{path} HTTP/1.1\r\nHost: a\r\n\r\n")).await.unwrap();
+        // Ended or not, the client gets both answers.
+        if padding % 2 == 0 {
+            client.finish_sending().await.unwrap();
+        }
+        gate.open_for_all();
+        assert_eq!(client.response().await.unwrap().body.text(), "first");
+        assert_eq!(client.response().await.unwrap().status(), 200);
+        assert_eq!(mango.requests()[1].target(), format!("/{path}"));
+        assert_eq!(direct(&stage), 2, "{padding}");
+    }
+}
+
+/// Behind a plain request the connection is at rest at once; what needs the library finds it.
+#[tokio::test]
+async fn the_two_take_turns_on_one_connection() {
+    let (mango, stage) = setup().await;
+    let mut client = stage.client().await;
+    for round in 0..5 {
+        assert_eq!(client.get("/plain", "a").await.unwrap().status(), 200);
+        let upload = "PUT /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc";
+        client.send(upload).await.unwrap();
+        assert_eq!(client.response().await.unwrap().status(), 200, "{round}");
+        client.send(format!("GET /one HTTP/1.1\r\nHost: a\r\n\r\n{upload}")).await.unwrap();
+        for _ in 0..2 {
+            assert_eq!(client.response().await.unwrap().status(), 200, "{round}");
+        }
+    }
+    let targets: Vec<String> = mango.requests().iter().map(|request| request.target().to_owned()).collect();
+    assert_eq!(targets, ["/plain", "/upload", "/one", "/upload"].repeat(5));
+    assert!(direct(&stage) >= 1);
+    stage.assert_idle();
 }
