@@ -212,6 +212,7 @@ mod pick {
         ring_hash: RingHash, equal;
         maglev: Maglev, equal;
         rendezvous: Rendezvous, equal;
+        jump_hash: JumpHash, equal;
         prequal: Prequal, equal;
     }
 

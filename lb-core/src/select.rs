@@ -14,6 +14,7 @@ mod draw;
 mod fixed;
 mod hashed;
 mod join_idle_queue;
+mod jump;
 mod least_request;
 mod maglev;
 mod p2c;
@@ -221,6 +222,7 @@ enum Selector {
     JoinIdleQueue(join_idle_queue::JoinIdleQueue),
     Hashed(hashed::Hashed),
     Rendezvous,
+    Jump(jump::Jump),
     Prequal(prequal::Prequal),
 }
 
@@ -237,6 +239,7 @@ impl Selector {
             Algorithm::RingHash => Self::Hashed(hashed::Hashed::ring(&config.ring_hash)),
             Algorithm::Maglev => Self::Hashed(hashed::Hashed::maglev(&config.maglev)),
             Algorithm::Rendezvous => Self::Rendezvous,
+            Algorithm::JumpHash => Self::Jump(jump::Jump::default()),
             Algorithm::Prequal => Self::Prequal(prequal::Prequal::new(&config.prequal)),
         }
     }
@@ -251,6 +254,7 @@ impl Selector {
             Self::PeakEwma(peak_ewma) => peak_ewma.rebuild(eligible, now),
             Self::JoinIdleQueue(queue) => queue.rebuild(eligible, loads),
             Self::Hashed(hashed) => hashed.rebuild(eligible, members, loads),
+            Self::Jump(jump) => jump.rebuild(members),
             Self::Prequal(prequal) => prequal.rebuild(roster),
             Self::P2c { .. } | Self::Rendezvous => {}
         }
@@ -267,6 +271,7 @@ impl Selector {
             Self::JoinIdleQueue(queue) => queue.pick(view, prng),
             Self::Hashed(hashed) => hashed.pick(view, prng),
             Self::Rendezvous => rendezvous::pick(view, prng),
+            Self::Jump(jump) => jump.pick(view, prng),
             Self::Prequal(prequal) => prequal.pick(view, prng),
         }
     }
@@ -281,6 +286,7 @@ impl Selector {
             | Self::P2c { .. }
             | Self::PeakEwma(_)
             | Self::Rendezvous
+            | Self::Jump(_)
             | Self::Prequal(_) => {}
         }
     }

@@ -9,6 +9,9 @@ pub(crate) struct Options {
     /// Fewer requests and wider tolerances, some seconds instead of minutes; writes no page
     #[arg(long)]
     fast: bool,
+    /// Only the tables with these words in their names, such as jump or sequences; writes no page
+    #[arg(long, value_name = "WORDS")]
+    only: Option<String>,
 }
 
 /// What runs the fast part; without the last argument it is the whole.
@@ -31,5 +34,10 @@ const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/validation.md")
 /// Runs it; gives whether all cells passed.
 pub(crate) fn run(options: &Options) -> bool {
     let (_, without_fast) = FAST.split_last().unwrap_or((&"", &[]));
-    if options.fast { cargo(FAST) } else { cargo(&[without_fast, &["--page", PAGE]].concat()) }
+    let run = if options.fast { FAST } else { without_fast };
+    match &options.only {
+        Some(words) => cargo(&[run, &["--only", words]].concat()),
+        None if options.fast => cargo(run),
+        None => cargo(&[run, &["--page", PAGE]].concat()),
+    }
 }

@@ -26,13 +26,15 @@ pub enum Algorithm {
     Maglev,
     /// `rendezvous`: highest random weight.
     Rendezvous,
+    /// `jump_hash`: consistent hashing over numbered places.
+    JumpHash,
     /// `prequal`: the fastest of those that are not too busy, by probes.
     Prequal,
 }
 
 impl Algorithm {
     /// All of them, with their names.
-    pub const NAMED: [(&str, Self); 11] = [
+    pub const NAMED: [(&str, Self); 12] = [
         ("random", Self::Random),
         ("round_robin", Self::RoundRobin),
         ("tijdeman", Self::Tijdeman),
@@ -43,13 +45,14 @@ impl Algorithm {
         ("ring_hash", Self::RingHash),
         ("maglev", Self::Maglev),
         ("rendezvous", Self::Rendezvous),
+        ("jump_hash", Self::JumpHash),
         ("prequal", Self::Prequal),
     ];
 
     /// Whether it places requests by a key.
     #[must_use]
     pub fn hashes(self) -> bool {
-        matches!(self, Self::RingHash | Self::Maglev | Self::Rendezvous)
+        matches!(self, Self::RingHash | Self::Maglev | Self::Rendezvous | Self::JumpHash)
     }
 }
 
@@ -146,16 +149,17 @@ pub struct Prequal {
     pub path: String,
     /// How long an answer may take; default 100 ms.
     pub timeout: Duration,
-    /// Probes for each hundred requests; default 100, at most 1,000.
+    /// Probes for each hundred requests; default 300, at most 1,000.
     pub probe_percent: u32,
-    /// Answers that are removed for each hundred requests, used or not; default 25.
+    /// Answers that are removed for each hundred requests, used or not; default 100.
     pub remove_percent: u32,
-    /// Answers that are kept, and of no more than half of the endpoints; default 16, 2 to 64.
+    /// Answers that are kept, and of no more than a quarter of the endpoints, or four where a half are as many;
+    /// default 16, 2 to 64.
     pub answers: u32,
     /// How long an answer is good; default 1 s.
     pub age: Duration,
     /// An endpoint that has more requests in flight than so many percent of those asked lately is hot;
-    /// default 84.
+    /// default 60.
     pub hot_percent: u32,
 }
 
@@ -164,11 +168,11 @@ impl Default for Prequal {
         Self {
             path: "/load".into(),
             timeout: Duration::from_millis(100),
-            probe_percent: 100,
-            remove_percent: 25,
+            probe_percent: 300,
+            remove_percent: 100,
             answers: 16,
             age: Duration::from_secs(1),
-            hot_percent: 84,
+            hot_percent: 60,
         }
     }
 }

@@ -252,7 +252,8 @@ impl Pool {
                 | Algorithm::Tijdeman
                 | Algorithm::LeastRequest
                 | Algorithm::JoinIdleQueue
-                | Algorithm::Rendezvous => true,
+                | Algorithm::Rendezvous
+                | Algorithm::JumpHash => true,
             }
     }
 }

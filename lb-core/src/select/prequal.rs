@@ -8,7 +8,8 @@
 //!   ones the least latency wins, and where all are hot the fewest in flight.
 //! - An answer grows old: it is dropped after `age`, or after it was used some times, and for each request
 //!   some are removed, the oldest and the worst in turns. A use counts as one more in flight.
-//! - What failed a request has its answers dropped.
+//! - What failed a request has its answers dropped, and until it answers one again its further ones count as a
+//!   second slow, which decays: who fails at once has little in flight and would draw requests otherwise.
 //! - With fewer than two answers it is the less loaded of two at random.
 //!
 //! In-band fallback: an endpoint that leaves three probes in a row unanswered is taken as one that does not
@@ -35,9 +36,9 @@ const USES_MAX: u64 = 16;
 const SILENT_AFTER: u32 = 3;
 /// How long a silent one is not asked.
 const SILENT_FOR: Duration = Duration::from_secs(10);
-/// How long what was seen of a silent one counts.
+/// How long what was seen of an endpoint counts.
 const SEEN_DECAY: Duration = Duration::from_secs(10);
-/// What a failure of a silent one counts as at least.
+/// What a failure counts as at least.
 const ERROR_NANOS: u64 = 1_000_000_000;
 
 #[derive(Debug)]
@@ -79,6 +80,8 @@ struct Seen {
     unanswered: u32,
     ask_again: Instant,
     cost: Option<Cost>,
+    /// Its last request failed.
+    fails: bool,
 }
 
 impl Prequal {
@@ -104,7 +107,7 @@ impl Prequal {
     /// What is known stays known; answers of those that may not be picked are dropped.
     pub(super) fn rebuild(&mut self, roster: &Roster) {
         for &Candidate { id, .. } in &roster.candidates {
-            let fresh = Seen { id, unanswered: 0, ask_again: Instant::ZERO, cost: None };
+            let fresh = Seen { id, unanswered: 0, ask_again: Instant::ZERO, cost: None, fails: false };
             let slot = id.slot as usize;
             if self.seen.len() <= slot {
                 self.seen.resize(slot + 1, fresh);
@@ -255,7 +258,10 @@ impl Prequal {
             self.window[self.window_next] = in_flight;
             self.window_next = (self.window_next + 1) % WINDOW;
         }
-        let pool_max = self.pool_max.min(endpoints / 2).max(2);
+        let seen = self.seen[id.slot as usize];
+        let failed = seen.cost.filter(|_| seen.fails).map_or(0, |cost| cost.at(self.decay, at));
+        let latency_nanos = latency_nanos.max(failed);
+        let pool_max = self.answers_max(endpoints);
         let uses = self.uses(endpoints).draw(prng);
         self.answers.retain(|answer| answer.id != id);
         self.answers.push(Answer { id, in_flight, latency_nanos, at, uses });
@@ -263,12 +269,19 @@ impl Prequal {
         self.answers.drain(..surplus);
     }
 
+    /// Answers that are kept, of no more than a quarter of the endpoints: of a half, an answer would be used four
+    /// to eight times, and one that is old by then draws all balancers to the same endpoint. But with less than
+    /// four, requests that come before the next answers find none. Two make a choice.
+    fn answers_max(&self, endpoints: usize) -> usize {
+        self.pool_max.min((endpoints / 4).max((endpoints / 2).min(4))).max(2)
+    }
+
     /// How often an answer is used, so that the pool neither runs dry nor is full of old ones:
     /// `(1 + 1) / ((1 - m/n) * probes - removals)`, all for each request.
     fn uses(&self, endpoints: usize) -> Uses {
         let n = endpoints as u64;
-        let m = (self.pool_max as u64).min(n / 2);
-        let gain = (n - m) * u64::from(self.probe_percent);
+        let m = self.answers_max(endpoints) as u64;
+        let gain = n.saturating_sub(m) * u64::from(self.probe_percent);
         let parts = gain.saturating_sub(n * u64::from(self.remove_percent));
         let uses = Uses { number: 200 * n, parts };
         if uses.number >= USES_MAX * parts { Uses { number: USES_MAX, parts: 1 } } else { uses }
@@ -285,6 +298,11 @@ impl Prequal {
         };
         let first = Cost { nanos: nanos.max(1), stamp: now };
         seen.cost = Some(seen.cost.map_or(first, |cost| cost.after(nanos.max(1), self.decay, now)));
+        match sample.verdict {
+            Verdict::Answered => seen.fails = false,
+            Verdict::Failed => seen.fails = true,
+            Verdict::CutShort => {}
+        }
         if sample.verdict == Verdict::Failed {
             self.answers.retain(|answer| answer.id != id);
         }

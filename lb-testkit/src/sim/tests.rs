@@ -396,7 +396,9 @@ fn prequal_goes_by_probes() {
     assert!(even.max_to_mean() < 1.2, "{}", even.max_to_mean());
     model.faults = vec![slow];
     let outcome = run(&model);
-    assert!(outcome.share(0) < 0.01, "{}", outcome.share(0));
+    // A fair share is 0.1. With ten backends few answers are kept: a request that finds less than two of them, or only
+    // busy ones, does not go by latency.
+    assert!(outcome.share(0) < 0.02, "{}", outcome.share(0));
     assert_eq!(outcome, run(&model));
     model.faults[0].trouble = Trouble::Unreachable;
     model.pool.timeouts.connect = Duration::from_millis(20);

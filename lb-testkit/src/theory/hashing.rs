@@ -39,6 +39,29 @@ fn gamma_tail(shape: u32, x: f64) -> f64 {
     sum.min(1.0)
 }
 
+/// The bucket of a key, as the paper computes it (Lamping and Veach, "A Fast, Minimal Memory, Consistent Hash
+/// Algorithm", 2014): in floating point.
+#[must_use]
+pub fn jump_bucket(mut key: u64, buckets: u32) -> u32 {
+    let (mut bucket, mut next) = (0.0, 0.0);
+    while next < f64::from(buckets) {
+        bucket = next;
+        key = key.wrapping_mul(2_862_933_555_777_941_757).wrapping_add(1);
+        next = ((bucket + 1.0) * (f64::from(1_u32 << 31) / ((key >> 33) as f64 + 1.0))).floor();
+    }
+    bucket as u32
+}
+
+/// The share of keys that move when bucket `gone` (from 0 on) of `buckets` is taken out and the numbers of all
+/// after it move up: keys of the buckets before it stay, and of those after it only keys of the last one that
+/// happen to fall to the one before.
+#[must_use]
+pub fn jump_moved_by_removal(buckets: u32, gone: u32) -> f64 {
+    let n = f64::from(buckets);
+    let stays_by_luck = if gone + 1 < buckets { 1.0 / (n * (n - 1.0)) } else { 0.0 };
+    1.0 - f64::from(gone) / n - stays_by_luck
+}
+
 #[cfg(test)]
 mod tests {
     use super::{super::close, *};
@@ -59,5 +82,19 @@ mod tests {
         }
         let harmonic: f64 = (1..=100).map(|k| 1.0 / f64::from(k)).sum();
         close(ring_extremes(100, 1).0, harmonic, 1e-4); // one point each: the maximum of exponentials
+    }
+
+    #[test]
+    fn jumps() {
+        let among_hundred = [0, 55, 62, 8, 45, 59, 86, 97, 82, 59, 73, 37, 17, 56, 86, 21, 90, 37, 38, 83];
+        assert!((0..).zip(among_hundred).all(|(key, expected)| jump_bucket(key, 100) == expected));
+        assert_eq!([2, 2201, 2202].map(|key| jump_bucket(key, 100_001)), [80_343, 22_152, 15_018]);
+        for (buckets, gone) in [(10, 9), (10, 4), (10, 0)] {
+            let place = |bucket: u32| bucket + u32::from(bucket >= gone);
+            let key = lb_core::hash::mix;
+            let stays = |n: &u64| jump_bucket(key(*n), buckets) == place(jump_bucket(key(*n), buckets - 1));
+            let moved = (0..100_000).filter(|n| !stays(n)).count() as f64 / 1e5;
+            close(moved, jump_moved_by_removal(buckets, gone), 0.006);
+        }
     }
 }

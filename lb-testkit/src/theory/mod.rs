@@ -4,10 +4,13 @@
 //! a sojourn is waiting and service together. Every function names where its formula comes from, and its
 //! tests hold it against published or independently computed figures.
 
+pub mod chains;
 pub mod choices;
 pub mod hashing;
 pub mod policies;
+pub mod prequal;
 pub mod queues;
+pub mod turns;
 
 /// The argument in `low..high` at which an increasing function crosses 0, to the last bits.
 fn root(mut low: f64, mut high: f64, increasing: impl Fn(f64) -> f64) -> f64 {

@@ -55,6 +55,22 @@ pub fn requests_until_run(p: f64, run: u32) -> f64 {
     (p.powi(-run) - 1.0) / (1.0 - p)
 }
 
+/// The share of its weight that a newcomer has when `elapsed` of the window has gone by, 0 to 1: Envoy's
+/// `slow_start_config`.
+#[must_use]
+pub fn slow_start_share(elapsed: f64, aggression: f64, min: f64) -> f64 {
+    elapsed.powf(1.0 / aggression).clamp(min, 1.0)
+}
+
+/// The mean of [`slow_start_share`] over the window.
+#[must_use]
+pub fn slow_start_mean(aggression: f64, min: f64) -> f64 {
+    // Up to where it leaves the minimum, and the integral of a power from there on.
+    let leaves = min.powf(aggression);
+    let power = 1.0 / aggression + 1.0;
+    min * leaves + (1.0 - leaves.powf(power)) / power
+}
+
 #[cfg(test)]
 mod tests {
     use super::{super::close, *};
@@ -89,5 +105,26 @@ mod tests {
         close(gradient_fixed_point(10.0, 0.25), 16.57, 5e-3);
         close(gradient_fixed_point(100.0, 0.25), 136.7, 5e-2);
         close(requests_until_run(0.2, 5), 3905.0, 1.0);
+    }
+
+    /// Envoy's examples with a window of 60 s.
+    #[test]
+    fn slow_start() {
+        for (second, aggression, expected) in [
+            (15.0, 1.0, 0.25),
+            (45.0, 1.0, 0.75),
+            (3.0, 1.0, 0.1),
+            (6.0, 2.0, 0.3162),
+            (30.0, 2.0, 0.5_f64.sqrt()),
+            (45.0, 0.5, 0.5625),
+        ] {
+            close(slow_start_share(second / 60.0, aggression, 0.1), expected, 5e-5);
+        }
+        close(slow_start_mean(1.0, 0.1), 0.505, 1e-12);
+        for aggression in [0.5, 2.0] {
+            let numerical =
+                super::super::integral(0.0, 1.0, 100_000, |x| slow_start_share(x, aggression, 0.1));
+            close(slow_start_mean(aggression, 0.1), numerical, 1e-6);
+        }
     }
 }

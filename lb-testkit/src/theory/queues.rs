@@ -204,6 +204,8 @@ mod tests {
         let speeds = [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.25, 0.25];
         let rate = |rho: f64| rho * 8.5;
         assert_eq!(split_mean(rate(0.5), &[1.0; 10], &speeds), None, "the slow ones drown");
+        let best: Vec<f64> = speeds.iter().map(|&speed| if speed < 1.0 { 1.0 } else { 38.0 }).collect();
+        close(split_mean(rate(0.5), &best, &speeds).unwrap(), 2.1315, 5e-5);
         close(split_mean(rate(0.5), &speeds, &speeds).unwrap(), 2.3529, 5e-5);
         close(split_mean(rate(0.9), &speeds, &speeds).unwrap(), 11.7647, 5e-5);
     }

@@ -26,7 +26,7 @@ async fn the_faster_one_gets_more() -> Tested {
     a.behave_at("/load", load("50", "900000"));
     b.behave_at("/load", load("0", "10"));
     let lb = Setup::over(&[&a, &b])
-        .pool("algorithm = \"prequal\"\nprequal = { age = \"60s\", timeout = \"10s\" }")
+        .pool("algorithm = \"prequal\"\nprequal = { age = \"60s\", timeout = \"10s\", probe_percent = 100, remove_percent = 25 }")
         .start();
     let mut by_b = 0;
     for asked in 1..=200 {

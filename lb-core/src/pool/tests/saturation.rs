@@ -37,7 +37,8 @@ fn a_round_goes_on_where_it_was(
 /// is free again.
 #[rstest]
 fn only_the_keys_of_a_full_one_move(
-    #[values(Algorithm::RingHash, Algorithm::Maglev, Algorithm::Rendezvous)] algorithm: Algorithm,
+    #[values(Algorithm::RingHash, Algorithm::Maglev, Algorithm::Rendezvous, Algorithm::JumpHash)]
+    algorithm: Algorithm,
 ) {
     let mut pool = pool(&config::Pool { algorithm, max_in_flight: 2, ..config(1..=5) });
     let places = |pool: &mut Pool| -> Vec<u16> {
@@ -77,7 +78,7 @@ fn a_slow_one_that_was_full_is_still_slow() {
 
 /// All but join-idle-queue, which has the idle in the order in which they became so, or in that of the list once this
 /// was made anew: another draw by the same law.
-const ALGORITHMS: [Algorithm; 10] = [
+const ALGORITHMS: [Algorithm; 11] = [
     Algorithm::Random,
     Algorithm::RoundRobin,
     Algorithm::Tijdeman,
@@ -87,6 +88,7 @@ const ALGORITHMS: [Algorithm; 10] = [
     Algorithm::RingHash,
     Algorithm::Maglev,
     Algorithm::Rendezvous,
+    Algorithm::JumpHash,
     Algorithm::Prequal,
 ];
 

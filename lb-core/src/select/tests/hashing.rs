@@ -19,10 +19,10 @@ fn hashing() -> impl Iterator<Item = config::Pool> {
     all().into_iter().filter(|config| config.algorithm.hashes())
 }
 
-/// The order of the file and the places of endpoints in memory mean nothing.
+/// The order of the file and the places of endpoints in memory mean nothing; but to jump hashing, which numbers them.
 #[test]
 fn keys_keep_their_endpoints_whatever_the_order() {
-    for config in hashing() {
+    for config in hashing().filter(|config| config.algorithm != Algorithm::JumpHash) {
         let weights = [1000, 2000, 1000, 3000, 1000];
         let mut bench = Bench::with(&config, &weights);
         let before = owners(&mut bench);
@@ -65,11 +65,12 @@ fn only_the_keys_of_one_that_is_down_move() {
     }
 }
 
-/// Ring and rendezvous: a member that leaves for good, or comes, moves its own keys alone. Maglev moves a
-/// few more.
+/// Ring, rendezvous and, as it is the last one, jump: a member that leaves for good, or comes, moves its own keys
+/// alone. Maglev moves a few more.
 #[rstest]
 #[case(Algorithm::RingHash, 0)]
 #[case(Algorithm::Rendezvous, 0)]
+#[case(Algorithm::JumpHash, 0)]
 #[case(Algorithm::Maglev, 20)]
 fn membership_moves_little(#[case] algorithm: Algorithm, #[case] others_permille: usize) {
     let mut bench = Bench::new(algorithm, &[1000; 10]);
@@ -84,6 +85,52 @@ fn membership_moves_little(#[case] algorithm: Algorithm, #[case] others_permille
     assert!((250..480).contains(&to_it), "{to_it} of {KEYS}, 1/11 or so");
     bench.become_(candidates(&[1000; 9]));
     assert!(moved(&before, &owners(&mut bench), 9) <= KEYS as usize * others_permille / 1000);
+}
+
+/// What stands in the place of another has its keys; what leaves from the middle moves the numbers of all after it,
+/// and with them most of their keys.
+#[test]
+fn a_place_has_its_keys() {
+    let mut bench = Bench::new(Algorithm::JumpHash, &[1000; 10]);
+    let before = owners(&mut bench);
+    let mut replaced = candidates(&[1000; 10]);
+    replaced[4] = candidate(17, 1000);
+    bench.become_(replaced);
+    let after = owners(&mut bench);
+    assert!(
+        before.iter().zip(&after).all(|(&before, &after)| after == if before == 4 { 17 } else { before })
+    );
+    let mut fewer = candidates(&[1000; 10]);
+    fewer.remove(4);
+    bench.become_(fewer);
+    let moved = before.iter().zip(owners(&mut bench)).filter(|&(&before, after)| before != after).count();
+    assert!(moved > KEYS as usize / 2, "{moved} of {KEYS}");
+}
+
+/// A key that everybody drawn for it has declined goes by weight to those that are left, one in a thousand.
+#[test]
+fn what_jumps_too_often_is_placed_all_the_same() {
+    let members = candidates(&[1000; 1000]);
+    let mut bench = Bench::with(&using(Algorithm::JumpHash), &[]);
+    bench.become_with(members[500..502].to_vec(), members);
+    let mut counts = [0; 2];
+    owners(&mut bench).into_iter().for_each(|owner| counts[owner - 500] += 1);
+    assert!(chi_square(&counts, &[1, 1]) < 10.8, "{counts:?}");
+}
+
+/// Changing a weight moves keys to that endpoint or from it. With jump hashing there is a heavier one.
+#[test]
+fn a_weight_moves_keys_of_its_place() {
+    let weights = [1000, 2000, 1000, 1000, 6000, 1000];
+    let mut bench = Bench::new(Algorithm::JumpHash, &weights);
+    let before = owners(&mut bench);
+    let mut heavier = candidates(&weights);
+    heavier[2].weight = 4000;
+    bench.become_(heavier);
+    let after = owners(&mut bench);
+    assert!(before.iter().zip(&after).all(|(before, after)| before == after || *after == 2));
+    let share = after.iter().filter(|&&owner| owner == 2).count();
+    assert!((960..1180).contains(&share), "{share} of {KEYS}, 4/15 or so");
 }
 
 /// Changing a weight moves keys to that endpoint or from it.

@@ -31,7 +31,9 @@ impl Bench {
 #[case(100, 25, 100, 3.3898)]
 #[case(50, 25, 100, 11.7647)]
 #[case::no_gain(100, 100, 100, 16.0)]
-#[case::few_endpoints(300, 100, 10, 4.0)]
+#[case::few_endpoints(300, 100, 20, 1.6)]
+#[case::fewer(300, 100, 10, 2.5)]
+#[case::two(300, 100, 2, 16.0)]
 #[case::never_below_one(1000, 0, 1000, 1.0)]
 fn uses_of_an_answer(#[case] probe: u32, #[case] remove: u32, #[case] endpoints: usize, #[case] uses: f64) {
     let settings = Prequal { probe_percent: probe, remove_percent: remove, ..Prequal::default() };
@@ -75,11 +77,11 @@ fn uses_add_up() {
 
 #[test]
 fn answers_grow_old_and_are_replaced() {
-    let mut bench = Bench::with(&quiet(), &[1; 8]);
+    let mut bench = Bench::with(&quiet(), &[1; 16]);
     for slot in [0, 1, 2, 0, 3, 4] {
         bench.answer(slot, Some((1, 10)));
     }
-    assert_eq!(bench.prequal().slots(), [2, 0, 3, 4], "half of the endpoints, each once, the latest");
+    assert_eq!(bench.prequal().slots(), [2, 0, 3, 4], "a quarter of the endpoints, each once, the latest");
     bench.now = at(999);
     bench.answer(5, Some((1, 1)));
     bench.pick();
@@ -92,7 +94,7 @@ fn answers_grow_old_and_are_replaced() {
 #[test]
 fn the_oldest_and_the_worst_are_removed_in_turns() {
     let settings = Prequal { remove_percent: 50, probe_percent: 1, hot_percent: 50, ..Prequal::default() };
-    let mut bench = Bench::with(&config(settings), &[1; 12]);
+    let mut bench = Bench::with(&config(settings), &[1; 24]);
     for (slot, in_flight) in [(0, 5), (1, 5), (2, 9), (3, 5), (4, 6), (5, 5)] {
         bench.answer(slot, Some((in_flight, 100 + slot as u64)));
     }
@@ -107,7 +109,7 @@ fn the_oldest_and_the_worst_are_removed_in_turns() {
 
 #[test]
 fn a_failure_drops_the_answer() {
-    let mut bench = Bench::with(&quiet(), &[1; 10]);
+    let mut bench = Bench::with(&quiet(), &[1; 12]);
     (0..3).for_each(|slot| bench.answer(slot, Some((1, 10))));
     bench.observe(1, 1, Verdict::Failed);
     bench.observe(2, 1, Verdict::CutShort);

@@ -34,6 +34,8 @@ proptest! {
 #[case::nobody_idle(Algorithm::JoinIdleQueue, &[1; 4], &[1, 2, 3, 4], &[], &[3, 2, 1, 0])]
 #[case::rendezvous(Algorithm::Rendezvous, &[1, 2, 3, 4], &[0; 4], &[], &[1, 2, 3, 4])]
 #[case::rendezvous_of_the_rest(Algorithm::Rendezvous, &[1, 2, 3, 94], &[0; 4], &[3], &[1, 2, 3, 0])]
+#[case::jump_hash(Algorithm::JumpHash, &[1, 2, 3, 4], &[0; 4], &[], &[1, 2, 3, 4])]
+#[case::jump_hash_of_the_rest(Algorithm::JumpHash, &[1, 2, 3, 94], &[0; 4], &[3], &[1, 2, 3, 0])]
 fn shares(
     #[case] algorithm: Algorithm,
     #[case] weights: &[u32],

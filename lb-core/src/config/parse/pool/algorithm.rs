@@ -31,7 +31,7 @@ pub(super) fn read(table: &mut Table<'_>, pool: &mut Pool) {
         }
         Some(node)
     };
-    let hash = section("hash", &[A::RingHash, A::Maglev, A::Rendezvous]).as_ref().and_then(hash);
+    let hash = section("hash", &[A::RingHash, A::Maglev, A::Rendezvous, A::JumpHash]).as_ref().and_then(hash);
     let p2c = section("p2c", &[A::P2c]).as_ref().and_then(p2c);
     let peak_ewma = section("peak_ewma", &[A::PeakEwma]).as_ref().and_then(peak_ewma);
     let ring_hash = section("ring_hash", &[A::RingHash]).as_ref().and_then(ring_hash);

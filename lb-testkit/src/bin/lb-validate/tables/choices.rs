@@ -3,7 +3,10 @@
 use lb_core::config::Algorithm;
 use lb_testkit::{
     sim::Outcome,
-    theory::{choices, queues},
+    theory::{
+        chains::{self, Rule},
+        choices, queues,
+    },
 };
 
 use crate::{
@@ -185,7 +188,55 @@ pub(crate) fn idle_queue(lab: &Lab) -> Table {
     Table {
         title: "Join an idle queue",
         about: "`join_idle_queue` takes an idle backend, and the less loaded of two where none is idle. The mean lies \
-                between join the shortest queue and the published form (Lu et al. 2011), which picks at random then.",
+                between join the shortest queue and the published form (Lu et al. 2011), which picks at random then; \
+                what it is exactly among few stands in the next table.",
+        cells,
+    }
+}
+
+/// Few backends, exactly.
+pub(crate) fn small(lab: &Lab) -> Table {
+    let shortest = |servers| Rule { choices: servers, takes_idle: false };
+    let two = Rule { choices: 2, takes_idle: false };
+    let idle_or_two = Rule { choices: 2, takes_idle: true };
+    let systems = [
+        ("least_request", Algorithm::LeastRequest, shortest(3), 3, 0.5),
+        ("least_request", Algorithm::LeastRequest, shortest(3), 3, 0.8),
+        ("least_request", Algorithm::LeastRequest, shortest(10), 10, 0.7),
+        ("p2c", Algorithm::P2c, two, 3, 0.5),
+        ("p2c", Algorithm::P2c, two, 3, 0.8),
+        ("p2c", Algorithm::P2c, two, 10, 0.7),
+        ("join_idle_queue", Algorithm::JoinIdleQueue, idle_or_two, 3, 0.5),
+        ("join_idle_queue", Algorithm::JoinIdleQueue, idle_or_two, 3, 0.7),
+        ("join_idle_queue", Algorithm::JoinIdleQueue, idle_or_two, 3, 0.9),
+        ("join_idle_queue", Algorithm::JoinIdleQueue, idle_or_two, 4, 0.8),
+        ("join_idle_queue", Algorithm::JoinIdleQueue, idle_or_two, 10, 0.5),
+        ("join_idle_queue", Algorithm::JoinIdleQueue, idle_or_two, 10, 0.7),
+    ];
+    let mut cells = Vec::new();
+    for (name, algorithm, rule, servers, rho) in systems {
+        // The chain of ten takes a second to solve.
+        if !lab.runs(servers, rho) || lab.is_fast && servers > 4 {
+            continue;
+        }
+        let rest = chains::at_rest(servers, rho, rule);
+        let [mean, waits] = lab.run(&lab.model(algorithm, servers, rho), |outcome| {
+            [mean(outcome)[0], share_with_at_least(outcome, 2) / rho]
+        });
+        let label = format!("{name}, n {servers}, rho {rho}");
+        cells.push(Cell::estimate(format!("{label}: mean"), rest.mean, mean));
+        if rule.takes_idle {
+            // Of the same runs as the mean, so no score of its own.
+            let target = rest.finds_none_idle;
+            cells.push(Cell::biased(format!("{label}: requests that find nobody idle"), target, waits));
+        }
+    }
+    Table {
+        title: "Few backends, exactly",
+        about: "The chain of all queues, solved numerically: join the shortest queue, the shorter of two distinct ones, \
+                and an idle one, else the shorter of two, which is what `join_idle_queue` does. Requests that find \
+                nobody idle are seen in the queues: who waits behind somebody makes a queue of two or more, and each \
+                of these ends with one service, so their share is P(queue >= 2) / rho.",
         cells,
     }
 }

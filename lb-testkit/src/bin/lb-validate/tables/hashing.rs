@@ -76,7 +76,8 @@ pub(crate) fn ring(lab: &Lab) -> Table {
             let variance = loads.iter().map(|load| (load - 1.0).powi(2)).sum::<f64>() / f64::from(backends);
             // Counting keys adds the variance of a multinomial draw.
             let counted = f64::from(backends - 1) / keys as f64;
-            (variance - counted, loads.last().copied().unwrap_or(0.0))
+            let end = |load: Option<&f64>| load.copied().unwrap_or(0.0);
+            (variance - counted, end(loads.last()), end(loads.first()))
         });
         let label = format!("n {backends}, V {points}");
         let variance = Estimate::of(found.iter().map(|one| one.0));
@@ -85,22 +86,26 @@ pub(crate) fn ring(lab: &Lab) -> Table {
             deviation * deviation,
             variance,
         ));
-        let (highest, _) = hashing::ring_extremes(backends, points);
+        let (highest, lowest) = hashing::ring_extremes(backends, points);
         // That noise widens the extreme as it widens the deviation.
-        let seen = 1.0 + (highest - 1.0) * (1.0 + noise).sqrt();
+        let widened = (1.0 + noise).sqrt() - 1.0;
         let most = Estimate::of(found.iter().map(|one| one.1));
-        cells.push(Cell::known_within(
-            format!("{label}: largest share / mean"),
-            highest,
-            seen - highest,
-            most,
-        ));
+        let least = Estimate::of(found.iter().map(|one| one.2));
+        for (name, target, estimate) in [("largest", highest, most), ("smallest", lowest, least)] {
+            let known_within = (target - 1.0).abs() * widened;
+            cells.push(Cell::known_within(
+                format!("{label}: {name} share / mean"),
+                target,
+                known_within,
+                estimate,
+            ));
+        }
     }
     Table {
         title: "The ring's shares",
         about: "`ring_hash` with V virtual nodes for each of n backends, over many sets of names: the shares are \
                 Dirichlet(V, ..., V), so their variance is (n - 1) / (n V + 1) of the square of the mean, and the \
-                largest is E[max of n Gamma(V)] / V.",
+                largest is E[max of n Gamma(V)] / V, the smallest E[min] / V.",
         cells,
     }
 }
@@ -147,6 +152,75 @@ pub(crate) fn removal(lab: &Lab) -> Table {
     }
 }
 
+/// Jump hashing: the paper's buckets, and what moves.
+pub(crate) fn jump(lab: &Lab) -> Table {
+    let keys: u64 = if lab.is_fast { 20_000 } else { 200_000 };
+    let universes = if lab.is_fast { 10 } else { 20 };
+    /// The key of this number in one of many universes, as a pool gets it.
+    fn key(universe: usize, number: u64) -> u64 {
+        mix(mix(universe as u64 + 1).wrapping_add(number))
+    }
+    // Places in the list of backends, whose names are their places.
+    let places = |names: &mut dyn Iterator<Item = String>, universe: usize| -> Vec<u32> {
+        let mut pool = pool(Algorithm::JumpHash, names, 160);
+        let mut place = |number| {
+            let ask = Ask { key: Some(key(universe, number)), ..Ask::default() };
+            let Some(ticket) = pool.pick(ask, Instant::ZERO) else { return u32::MAX };
+            let place = ticket.name().rsplit('b').next().and_then(|number| number.parse().ok());
+            pool.finish(ticket, Outcome::Success, Instant::ZERO);
+            place.unwrap_or(u32::MAX)
+        };
+        (0..keys).map(&mut place).collect()
+    };
+    let mut cells = Vec::new();
+    for backends in [10, 100] {
+        let found = over_threads(universes, |universe| {
+            let before = places(&mut names(0, backends), universe);
+            let more = places(&mut names(0, backends + 1), universe);
+            let gone = backends / 3;
+            let fewer =
+                places(&mut names(0, backends).filter(|name| *name != format!("u0-b{gone}")), universe);
+            let by_paper = |n: u64| hashing::jump_bucket(key(universe, n), backends);
+            let differ = (0..).zip(&before).filter(|&(number, &place)| by_paper(number) != place).count();
+            let to_others = before.iter().zip(&more).filter(|&(a, b)| a != b && *b != backends).count();
+            let share =
+                |after: &[u32]| before.iter().zip(after).filter(|(a, b)| a != b).count() as f64 / keys as f64;
+            let shares: Vec<String> = before.iter().map(u32::to_string).collect();
+            let mean = keys as f64 / f64::from(backends);
+            let sum: f64 = loads(&shares, backends).iter().map(|load| (load - 1.0).powi(2) * mean).sum();
+            (differ, to_others, share(&more), share(&fewer), sum)
+        });
+        let label = |what: &str| format!("n {backends}: {what}");
+        let all = |count: fn(&(usize, usize, f64, f64, f64)) -> usize| found.iter().map(count).sum::<usize>();
+        cells.push(Cell::same(label("keys placed otherwise than by the paper"), 0, all(|one| one.0)));
+        cells.push(Cell::same(
+            label("keys moved to others when one is added at the end"),
+            0,
+            all(|one| one.1),
+        ));
+        let added = Estimate::of(found.iter().map(|one| one.2));
+        cells.push(Cell::estimate(
+            label("share moved when one is added at the end"),
+            1.0 / f64::from(backends + 1),
+            added,
+        ));
+        let removed = Estimate::of(found.iter().map(|one| one.3));
+        let target = hashing::jump_moved_by_removal(backends, backends / 3);
+        cells.push(Cell::estimate(label("share moved when the one after a third goes"), target, removed));
+        let sum: f64 = found.iter().map(|one| one.4).sum();
+        let freedom = f64::from(backends - 1) * universes as f64;
+        let probability = crate::statistics::chi_square_tail(sum, freedom);
+        cells.push(Cell::within(label("shares: probability of the chi-square"), 0.001, 1.0, probability));
+    }
+    Table {
+        title: "Jump hashing",
+        about: "`jump_hash` puts keys where the code in the paper does (Lamping and Veach 2014). One more backend at \
+                the end takes 1/(n + 1) of the keys, from all alike; one that goes from the list moves the numbers of \
+                all after it, and nearly all of their keys: 1 - j/n - 1/(n (n - 1)) for number j, counted from 0.",
+        cells,
+    }
+}
+
 /// Maglev's shares: even to one entry of the table.
 pub(crate) fn maglev_shares(lab: &Lab) -> Table {
     let keys: u32 = if lab.is_fast { 50_000 } else { 1_000_000 };
@@ -168,6 +242,35 @@ pub(crate) fn maglev_shares(lab: &Lab) -> Table {
         title: "Maglev's shares",
         about: "`maglev` gives each of n backends the same number of table entries up to one (Eisenbud et al. 2016), \
                 so counted keys are multinomial: the cell is the probability of a chi-square as large as found.",
+        cells,
+    }
+}
+
+/// Rendezvous hashing: exact shares, by weight as well.
+pub(crate) fn rendezvous_shares(lab: &Lab) -> Table {
+    let keys: u64 = if lab.is_fast { 30_000 } else { 300_000 };
+    let mut cells = Vec::new();
+    for weights in [&[1; 10][..], &[1; 100], &[1, 2, 3, 4], &[1, 10, 100]] {
+        let backends = weights.iter().enumerate().map(|(index, &weight)| backend(index, weight)).collect();
+        let config = config::Pool { algorithm: Algorithm::Rendezvous, backends, ..config::Pool::default() };
+        let mut pool = Pool::new("hashing".into(), &config, Prng::new(1), Instant::ZERO);
+        let owners = owners(&mut pool, keys);
+        let total: u32 = weights.iter().sum();
+        let term = |(index, &weight): (usize, &u32)| {
+            let expected = keys as f64 * f64::from(weight) / f64::from(total);
+            let name = format!("b{index}");
+            (owners.iter().filter(|owner| **owner == name).count() as f64 - expected).powi(2) / expected
+        };
+        let sum: f64 = weights.iter().enumerate().map(term).sum();
+        let probability = crate::statistics::chi_square_tail(sum, weights.len() as f64 - 1.0);
+        let (n, most) = (weights.len(), weights.iter().max().copied().unwrap_or(1));
+        let name = format!("n {n}, weights from 1 to {most}: probability of the chi-square");
+        cells.push(Cell::within(name, 0.001, 1.0, probability));
+    }
+    Table {
+        title: "Shares of rendezvous hashing",
+        about: "`rendezvous` gives each backend keys in proportion to its weight, exactly: w/W by the logarithm method \
+                (Schindelhauer and Schomaker 2005).",
         cells,
     }
 }

@@ -5,6 +5,7 @@ use lb_core::{
     config::{self, Algorithm, RateLimit, RateLimitKey},
     limiter::Limiter,
     outlier::{Record, outliers},
+    pool::{Ask, Outcome as Ended, Pool},
     priority::{TierHealth, loads},
     prng::Prng,
     time::{Duration, Instant},
@@ -14,9 +15,11 @@ use lb_testkit::{
     theory::policies,
 };
 
+use super::balls::backend;
 use crate::{
     cell::{Cell, Table},
-    lab::Lab,
+    lab::{Lab, over_threads},
+    statistics::Estimate,
 };
 
 /// A backend's record: so many successes of a hundred.
@@ -61,6 +64,48 @@ pub(crate) fn outlier_masking(_: &Lab) -> Table {
                 deviation find any minority. Envoy's documented example is found as documented.",
         cells,
     }
+}
+
+/// How long it takes until failures come in a row.
+pub(crate) fn consecutive_failures(lab: &Lab) -> Table {
+    let mut cells = Vec::new();
+    for (p, times) in [(0.5, 4000), (0.3, 2000), (0.2, 2000)] {
+        // Until it is found, the rarest takes thousands of requests.
+        let times = if lab.is_fast { times / 20 } else { times };
+        let seeds = lab.take_seeds(times);
+        let found = over_threads(times, |index| requests_until_ejected(p, seeds.start + index as u64));
+        let target = policies::requests_until_run(p, 5);
+        cells.push(Cell::estimate(format!("{p} fail"), target, Estimate::of(found.into_iter())));
+    }
+    Table {
+        title: "Five failures in a row",
+        about: "A backend that fails a share p of its requests is ejected after five failures in a row: after \
+                (p^-5 - 1) / (1 - p) requests in the mean, 3,905 of them at p = 0.2.",
+        cells,
+    }
+}
+
+/// Requests to a backend that fails a share of them, until it is ejected.
+fn requests_until_ejected(p: f64, seed: u64) -> f64 {
+    let config = config::Pool {
+        outlier: config::Outlier { consecutive_failures: 5, ..config::Outlier::default() },
+        backends: (0..2).map(|index| backend(index, 1)).collect(),
+        ..config::Pool::default()
+    };
+    let mut pool = Pool::new("failing".into(), &config, Prng::new(seed), Instant::ZERO);
+    let mut world = Prng::new(seed);
+    let mut requests = 0.0;
+    while let Some(ticket) = pool.pick(Ask::default(), Instant::ZERO) {
+        let is_bad = ticket.name().as_ref() == "b0";
+        requests += f64::from(u8::from(is_bad));
+        let fails = is_bad && (world.below(1_000_000) as f64) < p * 1e6;
+        let outcome = if fails { Ended::ServerError } else { Ended::Success };
+        pool.finish(ticket, outcome, Instant::ZERO);
+        if pool.has_transitions() {
+            break;
+        }
+    }
+    requests
 }
 
 /// Envoy's table of priority levels.
