@@ -1,7 +1,7 @@
 //! What the core's decisions cost as configurations grow: `cargo bench --package lb-core`.
 //!
 //! Routes and CIDRs may cost a logarithm; of the algorithms only rendezvous hashing, and weighted round
-//! robin whose period is too long to be kept, may grow with the number of backends.
+//! robin whose period is too long to be kept or that is at its caps, may grow with the number of backends.
 
 use std::{collections::VecDeque, fmt::Write, hint::black_box, net::IpAddr};
 
@@ -131,7 +131,8 @@ fn pick_and_finish(bencher: Bencher<'_, '_>, algorithm: Algorithm, backends: usi
     pick_and_finish_with(bencher, config, backends, weight);
 }
 
-fn pick_and_finish_with(bencher: Bencher<'_, '_>, pool: PoolConfig, backends: usize, weight: fn(u32) -> u32) {
+/// `pool` with so many backends, validated.
+fn of_backends(pool: PoolConfig, backends: usize, weight: fn(u32) -> u32) -> PoolConfig {
     let backend = |index: u32| {
         let [_, _, a, b] = index.to_be_bytes();
         let address = BackendAddress::Ip((IpAddr::from([10, 0, a, b]), 80).into());
@@ -145,10 +146,14 @@ fn pick_and_finish_with(bencher: Bencher<'_, '_>, pool: PoolConfig, backends: us
         ..Config::default()
     };
     let valid = config.validate().unwrap_or_else(|problems| panic!("{}", problems.in_file("bench")));
-    let config = &valid.pools["p"];
+    valid.pools["p"].clone()
+}
+
+fn pick_and_finish_with(bencher: Bencher<'_, '_>, pool: PoolConfig, backends: usize, weight: fn(u32) -> u32) {
+    let config = of_backends(pool, backends, weight);
     let others = config.backends.len().max(10);
     let mut now = Instant::from_nanos(1);
-    let mut pool = Pool::new("p".into(), config, Prng::new(1), now);
+    let mut pool = Pool::new("p".into(), &config, Prng::new(1), now);
     let mut keys = Prng::new(2);
     let mut ask = || Ask { key: Some(keys.next_u64()), tried: &[] };
     let mut open: VecDeque<_> = (0..others).filter_map(|_| pool.pick(ask(), now)).collect();
@@ -174,6 +179,67 @@ fn pick_and_finish_with(bencher: Bencher<'_, '_>, pool: PoolConfig, backends: us
     });
     while let Some(ticket) = open.pop_front() {
         pool.finish(ticket, Outcome::Success, now);
+    }
+}
+
+/// At the caps: each backend may have one request, and all but two have it. One ends and another begins, so that for
+/// each request one backend frees and one fills.
+mod pick_at_caps {
+    use super::*;
+
+    macro_rules! of {
+        ($($name:ident: $algorithm:ident, $weight:ident;)*) => {$(
+            #[divan::bench(args = BACKENDS)]
+            fn $name(bencher: Bencher<'_, '_>, backends: usize) {
+                let mut pool = PoolConfig { algorithm: Algorithm::$algorithm, ..PoolConfig::default() };
+                pool.max_in_flight = 1;
+                saturated(bencher, pool, backends, $weight);
+            }
+        )*};
+    }
+
+    of! {
+        random: Random, equal;
+        random_by_weight: Random, unequal;
+        round_robin: RoundRobin, equal;
+        round_robin_by_weight: RoundRobin, unequal;
+        least_request: LeastRequest, equal;
+        p2c: P2c, equal;
+        peak_ewma: PeakEwma, equal;
+        join_idle_queue: JoinIdleQueue, equal;
+        ring_hash: RingHash, equal;
+        maglev: Maglev, equal;
+        rendezvous: Rendezvous, equal;
+        prequal: Prequal, equal;
+    }
+
+    fn saturated(bencher: Bencher<'_, '_>, pool: PoolConfig, backends: usize, weight: fn(u32) -> u32) {
+        let config = of_backends(pool, backends, weight);
+        let now = Instant::from_nanos(1);
+        let mut pool = Pool::new("p".into(), &config, Prng::new(1), now);
+        let mut prng = Prng::new(2);
+        let mut open = Vec::new();
+        while let Some(ticket) = pool.pick(Ask { key: Some(prng.next_u64()), tried: &[] }, now) {
+            open.push(ticket);
+        }
+        assert_eq!(open.len(), backends);
+        // Two free slots, so that there is something to choose.
+        for ticket in open.drain(..open.len().min(2)) {
+            pool.finish(ticket, Outcome::Success, now);
+        }
+        bencher.bench_local(|| {
+            let ask = Ask { key: Some(prng.next_u64()), tried: &[] };
+            open.extend(pool.pick(black_box(ask), black_box(now)));
+            let ended = open.swap_remove(prng.below(open.len() as u64) as usize);
+            pool.finish(ended, Outcome::Success, now);
+            while let Some(probe) = pool.poll_probe() {
+                let answer = ProbeAnswer { in_flight: 1, latency: Duration::from_millis(1) };
+                pool.on_probe(probe.endpoint, Some(answer), now);
+            }
+        });
+        for ticket in open {
+            pool.finish(ticket, Outcome::Success, now);
+        }
     }
 }
 

@@ -64,7 +64,7 @@ use core::{cell::RefCell, net::SocketAddr};
 
 pub use crate::retry::{Sent, is_idempotent};
 use crate::{
-    pool::{Ask, EndpointId, Entry, Outcome, Pool, Ticket, Turn, WaiterId},
+    pool::{Ask, EndpointId, Entry, Outcome, Pool, Site, Ticket, Turn, WaiterId},
     reason::Reason,
     retry::may_resend,
     sticky::Handle,
@@ -235,7 +235,7 @@ pub struct Exchange<H: PoolHandle> {
     /// Endpoints that failed.
     tried: Vec<EndpointId>,
     /// The last one that was tried.
-    name: Option<Arc<str>>,
+    last: Option<Arc<Site>>,
     connect_within: Duration,
     head_within: Duration,
     /// The latest time that was told.
@@ -277,38 +277,34 @@ impl<H: PoolHandle> Exchange<H> {
         session: Option<Handle>,
         now: Instant,
     ) -> Result<Self, Reason> {
-        let (entry, timeouts) = pool.with(|pool| {
+        let (entry, connect_within, head_within) = pool.with(|pool| {
             pool.admit(now)?;
             let ask = Ask { key: facts.key, tried: &[] };
-            Ok((pool.enter(ask, session, facts.deadline, now), pool.config().timeouts))
+            let timeouts = &pool.config().timeouts;
+            let (connect_within, head_within) = (timeouts.connect, timeouts.response_head);
+            Ok((pool.enter(ask, session, facts.deadline, now), connect_within, head_within))
         })?;
-        let mut exchange = Self {
+        let (stage, ticket) = entered(entry);
+        Ok(Self {
             pool,
             facts,
-            stage: Stage::Ready { fresh: false },
-            ticket: None,
+            stage,
+            ticket,
             pending: true,
             tries: 0,
             healed: false,
             tried: Vec::new(),
-            name: None,
-            connect_within: timeouts.connect,
-            head_within: timeouts.response_head,
+            last: None,
+            connect_within,
+            head_within,
             last_now: now,
-        };
-        exchange.enter(entry);
-        Ok(exchange)
+        })
     }
 
+    /// Nothing is held by now.
     fn enter(&mut self, entry: Entry) {
-        self.stage = match entry {
-            Entry::Ticket(ticket) => {
-                self.ticket = Some(ticket);
-                Stage::Ready { fresh: false }
-            }
-            Entry::Wait(id, until) => Stage::Queued(Waiting { id, until }),
-            Entry::Refused(reason) => Stage::Refused(reason),
-        };
+        debug_assert!(self.ticket.is_none());
+        (self.stage, self.ticket) = entered(entry);
     }
 
     /// The endpoint whose ticket is held, and its address: while a response is passed on, whose it is.
@@ -334,7 +330,7 @@ impl<H: PoolHandle> Exchange<H> {
     pub fn endpoint_name(&self) -> Option<&Arc<str>> {
         match self.stage {
             Stage::Ready { fresh: false } | Stage::Queued(_) | Stage::Refused(_) | Stage::Over(_) => {
-                self.name.as_ref()
+                self.last.as_ref().map(|site| &site.name)
             }
             _ => self.ticket.as_ref().map(Ticket::name),
         }
@@ -414,6 +410,21 @@ impl<H: PoolHandle> Exchange<H> {
         self.end(end, now);
     }
 
+    /// The same where it stands. Nothing follows: it replies [`Reason::ClientLeft`] if it is asked.
+    pub fn end(&mut self, end: End, now: Instant) {
+        let outcome = match (self.stage, end) {
+            (Stage::Forwarding { .. }, End::Truncated) => Outcome::Reset,
+            (Stage::Forwarding { .. }, End::BodyTimeout) => Outcome::Timeout,
+            (Stage::Forwarding { status }, End::Complete) => response_outcome(status),
+            (Stage::Forwarding { status }, End::ClientLeft) if status >= 500 => Outcome::ServerError,
+            _ => Outcome::Cancelled,
+        };
+        self.release(outcome, now.max(self.last_now));
+        if !matches!(self.stage, Stage::Over(_)) {
+            self.stage = Stage::Over(Reason::ClientLeft);
+        }
+    }
+
     fn on_failure(&mut self, failure: Failure, since: Instant, now: Instant) -> Step {
         let Failure { kind, sent, reused } = failure;
         let resend = may_resend(sent, self.facts.idempotent);
@@ -454,14 +465,14 @@ impl<H: PoolHandle> Exchange<H> {
         let (tries, current) = (self.tries, self.ticket.as_ref().map(Ticket::endpoint));
         let (ticket, tried, pending) = (&mut self.ticket, &mut self.tried, &mut self.pending);
         let key = self.facts.key;
-        let mut name = None;
+        let mut last = None;
         let next = self.pool.with(|pool| {
             if resend && pool.config().retry.on_status.contains(&status) {
                 // The answer that is there is kept until there is an endpoint to do better.
                 tried.extend(current);
                 if let Some(next) = pool.pick_retry(tries, Ask { key, tried }, now) {
                     if let Some(ticket) = ticket.take() {
-                        name = Some(ticket.name().clone());
+                        last = Some(ticket.site().clone());
                         pool.finish(ticket, response_outcome(status), now);
                     }
                     return Some(next);
@@ -477,7 +488,7 @@ impl<H: PoolHandle> Exchange<H> {
         });
         match next {
             Some(ticket) => {
-                self.name = name;
+                self.last = last;
                 self.enter(Entry::Ticket(ticket));
                 Step::Retry
             }
@@ -500,7 +511,13 @@ impl<H: PoolHandle> Exchange<H> {
 
     /// Keeps the name of the try that ends.
     fn remember(&mut self) {
-        self.name = self.endpoint_name().or(self.name.as_ref()).cloned();
+        if matches!(
+            self.stage,
+            Stage::Ready { fresh: true } | Stage::Trying { .. } | Stage::Forwarding { .. }
+        ) && let Some(ticket) = &self.ticket
+        {
+            self.last = Some(ticket.site().clone());
+        }
     }
 
     /// Gives back what is held, for an answer of the balancer itself.
@@ -509,20 +526,6 @@ impl<H: PoolHandle> Exchange<H> {
         self.release(outcome, now);
         self.stage = Stage::Over(reason);
         reason
-    }
-
-    fn end(&mut self, end: End, now: Instant) {
-        let outcome = match (self.stage, end) {
-            (Stage::Forwarding { .. }, End::Truncated) => Outcome::Reset,
-            (Stage::Forwarding { .. }, End::BodyTimeout) => Outcome::Timeout,
-            (Stage::Forwarding { status }, End::Complete) => response_outcome(status),
-            (Stage::Forwarding { status }, End::ClientLeft) if status >= 500 => Outcome::ServerError,
-            _ => Outcome::Cancelled,
-        };
-        self.release(outcome, now.max(self.last_now));
-        if !matches!(self.stage, Stage::Over(_)) {
-            self.stage = Stage::Over(Reason::ClientLeft);
-        }
     }
 
     fn release(&mut self, outcome: Outcome, now: Instant) {
@@ -546,6 +549,15 @@ impl<H: PoolHandle> Exchange<H> {
     }
 }
 
+/// What an entry makes of an exchange.
+fn entered(entry: Entry) -> (Stage, Option<Ticket>) {
+    match entry {
+        Entry::Ticket(ticket) => (Stage::Ready { fresh: false }, Some(ticket)),
+        Entry::Wait(id, until) => (Stage::Queued(Waiting { id, until }), None),
+        Entry::Refused(reason) => (Stage::Refused(reason), None),
+    }
+}
+
 fn response_outcome(status: u16) -> Outcome {
     if (500..600).contains(&status) { Outcome::ServerError } else { Outcome::Success }
 }
@@ -553,6 +565,8 @@ fn response_outcome(status: u16) -> Outcome {
 /// The client is gone.
 impl<H: PoolHandle> Drop for Exchange<H> {
     fn drop(&mut self) {
-        self.end(End::ClientLeft, self.last_now);
+        if self.ticket.is_some() || self.pending {
+            self.end(End::ClientLeft, self.last_now);
+        }
     }
 }

@@ -14,8 +14,8 @@
 //! An endpoint is eligible when its state is ready, its weight above 0, its health up, and it is not
 //! ejected. It may be picked while it has fewer requests in flight than its `max_in_flight`. Those that may be
 //! picked stand in a dense list for each priority, which is rebuilt at the first pick after a change, so a pick
-//! costs what the algorithm costs; with `max_in_flight`, reaching it and falling below it are such changes, and
-//! cost O(n).
+//! costs what the algorithm costs. Reaching `max_in_flight` and falling below it do not rebuild the lists: those
+//! who did are noted, and at the next pick the lists learn of each in O(log n).
 //!
 //! # Waiting
 //! When every usable endpoint is full, or the adaptive limit is reached, a request waits if the `queue` has
@@ -63,7 +63,7 @@ use self::{
     tiers::Tiers,
     transition::Transitions,
 };
-pub(crate) use self::{queue::Turn, waiting::Entry};
+pub(crate) use self::{queue::Turn, ticket::Site, waiting::Entry};
 use crate::{
     concurrency::AdaptiveLimit,
     config::{self, AdminState},
@@ -92,6 +92,10 @@ pub struct Pool {
     /// Those that may be picked, by priority, and how; out of date while `stale`.
     tiers: Tiers,
     stale: bool,
+    /// Those that filled or freed since the lists learnt of it last, unless these are `stale`.
+    crossed: Vec<EndpointId>,
+    /// Whether some effective weight grows: then a rebuild brings all of them up to date.
+    grows: bool,
     /// When time alone changes who may be picked.
     next_change: Instant,
     standing: Tally,
@@ -159,6 +163,8 @@ impl Pool {
             order: Vec::new(),
             tiers: Tiers::new(config),
             stale: true,
+            crossed: Vec::new(),
+            grows: false,
             next_change: Instant::FAR_FUTURE,
             standing: Tally::default(),
             next_sweep: now + config.outlier.interval,
@@ -206,8 +212,8 @@ impl Pool {
             let member = self.slab.at(slot)?;
             Some(EndpointStatus {
                 endpoint: member.id,
-                name: member.name.clone(),
-                addr: member.addr,
+                name: member.site.name.clone(),
+                addr: member.site.addr,
                 weight: member.weight,
                 in_flight: self.slab.in_flight(slot),
                 health: member.health.health(),
@@ -248,11 +254,13 @@ impl Pool {
     /// A ticket of this endpoint.
     fn take(&mut self, id: EndpointId, now: Instant) -> Option<Ticket> {
         let member = self.slab.acquire(id)?;
-        let ticket = Ticket { id, addr: member.addr, name: member.name.clone(), since: now, answered: None };
+        let ticket = Ticket { id, site: member.site.clone(), since: now, answered: None };
         let (tier, max) = (member.tier, member.max_in_flight);
         self.in_flight += 1;
         // A full endpoint is none that may be picked.
-        self.stale |= self.slab.in_flight(id.slot) >= max;
+        if self.slab.in_flight(id.slot) >= max {
+            self.cross(id);
+        }
         self.tiers.on_load(tier, id, self.slab.loads());
         Some(ticket)
     }
@@ -297,7 +305,9 @@ impl Pool {
         }
         let ejects = outcome.is_failure() && member.standing.on_failure(&self.config.outlier);
         // A full endpoint has a free slot again.
-        self.stale |= self.slab.in_flight(id.slot) + 1 >= max;
+        if self.slab.in_flight(id.slot) + 1 >= max {
+            self.cross(id);
+        }
         if ejects {
             self.try_eject(id, Cause::Failures(outcome), now);
         }
@@ -313,10 +323,14 @@ impl Pool {
         self.serve_queue(now);
     }
 
+    #[inline]
     fn observe(&mut self, ticket: &Ticket, verdict: Verdict, now: Instant) {
-        let Some(tier) = self.slab.get(ticket.id).map(|member| member.tier) else { return };
-        let latency_nanos = nanos(now.since(ticket.since));
-        self.tiers.observe(tier, ticket.id, Sample { latency_nanos, verdict }, now);
+        if self.tiers.observes()
+            && let Some(tier) = self.slab.get(ticket.id).map(|member| member.tier)
+        {
+            let latency_nanos = nanos(now.since(ticket.since));
+            self.tiers.observe(tier, ticket.id, Sample { latency_nanos, verdict }, now);
+        }
     }
 
     /// When [`Pool::wake`] or [`Pool::poll_check`] next has something to do; none while nothing is due
@@ -326,6 +340,17 @@ impl Pool {
         let check = self.schedule.first().map_or(Instant::FAR_FUTURE, |&(at, _)| at);
         let next = if self.stale { Instant::ZERO } else { self.next_change };
         Some(check.min(next)).filter(|&at| at < Instant::FAR_FUTURE)
+    }
+
+    /// Whether there is something to do before `scheduled`, a time at which somebody will look in any case: one of
+    /// the `poll_` functions has something to give, or [`Pool::next_wake`] is earlier.
+    #[must_use]
+    #[inline]
+    pub fn wants(&self, scheduled: Instant) -> bool {
+        self.next_wake().is_some_and(|at| at < scheduled)
+            || self.has_transitions()
+            || self.has_woken()
+            || self.has_probes()
     }
 
     /// Does what time alone does: ejections end, weights grow. Being late costs nothing but the log's

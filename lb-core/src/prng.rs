@@ -30,12 +30,14 @@ impl Prng {
     }
 
     /// 64 uniform bits.
+    #[inline]
     pub fn next_u64(&mut self) -> u64 {
         self.0.next_u64()
     }
 
     /// A uniform number in `0..bound`, without modulo bias (Lemire, "Fast random integer generation
     /// in an interval", 2019). Gives 0 for a bound of 0 or 1, and draws nothing for these.
+    #[inline]
     pub fn below(&mut self, bound: u64) -> u64 {
         if bound <= 1 {
             return 0;

@@ -1,16 +1,21 @@
 //! Selection: which of the eligible endpoints takes the next request.
 //!
-//! A [`Picker`] holds the eligible endpoints in a dense list, and the [`Selector`] that ranks them. What
-//! a selector learns comes through five calls: [`Picker::rebuild`] when the eligible or the members
-//! change, [`Picker::pick`], [`Picker::on_load`] when a request began or ended at an endpoint, and
+//! A [`Picker`] holds the candidates, which are the endpoints that traffic goes to, in a dense list, knows which
+//! of them have a free slot, and has the [`Selector`] that ranks these. What a selector learns comes through six
+//! calls: [`Picker::rebuild`] when the candidates or the members change, [`Picker::set_full`] when one fills or
+//! frees, [`Picker::pick`], [`Picker::on_load`] when a request began or ended at an endpoint, and
 //! [`Picker::observe`] when one was answered or failed. Each algorithm stands in a file of its own,
 //! with its rule, its cost and its source.
+//!
+//! Nothing but the full ones tells a pool at its caps from one without: what is picked is what would be if the
+//! full ones were not in the list. Selectors that draw from a list draw a *rank* among those with a free slot.
 //!
 //! A selector sees only endpoints that may be picked. Those that the same request was sent to before are
 //! left out; never all of them. Everything is integer arithmetic, so equal seeds give equal picks
 //! everywhere.
 
 mod draw;
+mod fenwick;
 mod fixed;
 mod hashed;
 mod join_idle_queue;
@@ -22,6 +27,7 @@ mod peak_ewma;
 mod period;
 mod prequal;
 mod random;
+mod ranks;
 mod rendezvous;
 mod ring;
 mod roster;
@@ -31,7 +37,10 @@ mod tests;
 
 use alloc::vec::Vec;
 
-use self::{roster::Roster, round_robin::Rule};
+use self::{
+    roster::{Roster, Skip},
+    round_robin::Rule,
+};
 use crate::{
     config::{self, Algorithm},
     pool::{Ask, EndpointId},
@@ -39,7 +48,7 @@ use crate::{
     time::Instant,
 };
 
-/// An endpoint that may be picked.
+/// An endpoint that may be picked while it has a free slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Candidate {
     pub(crate) id: EndpointId,
@@ -68,37 +77,87 @@ pub(crate) enum Verdict {
     CutShort,
 }
 
-/// The eligible endpoints of a pool, and the algorithm that picks among them.
+/// The endpoints of a tier, and the algorithm that picks among those with a free slot.
 #[derive(Debug)]
 pub(crate) struct Picker {
     roster: Roster,
     selector: Selector,
+    /// All that belong to the pool, as of the last rebuild.
+    members: Vec<Candidate>,
 }
 
 impl Picker {
     pub(crate) fn new(config: &config::Pool) -> Self {
-        Self { roster: Roster::default(), selector: Selector::new(config) }
+        Self { roster: Roster::default(), selector: Selector::new(config), members: Vec::new() }
     }
 
-    /// Those that may be picked.
-    pub(crate) fn eligible(&self) -> &[Candidate] {
-        &self.roster.candidates
+    /// How many may be picked.
+    #[inline]
+    pub(crate) fn free(&self) -> usize {
+        self.roster.free.count()
     }
 
-    /// Takes `eligible` as those that may be picked from now on. `members` are all endpoints that belong
-    /// to the pool with a weight, with their full weights, whether they may be picked now or not: what
-    /// tables are made of that must not move when one of them is down for a while. `loads` are requests
-    /// in flight, by slot.
+    /// How many could be if they were not full.
+    #[inline]
+    pub(crate) fn full(&self) -> usize {
+        self.roster.candidates.len() - self.free()
+    }
+
+    /// How many of `ids` may be picked, and how many of them only are full.
+    pub(crate) fn count(&self, ids: &[EndpointId]) -> (usize, usize) {
+        self.roster.count(ids)
+    }
+
+    /// Takes `candidates` as those that traffic goes to from now on; `is_full` tells by index who of them may
+    /// not be picked. `members` are all endpoints that belong to the pool with a weight, with their full
+    /// weights, whether they may be picked now or not: what tables are made of that must not move when one of
+    /// them is down for a while. `loads` are requests in flight, by slot.
     pub(crate) fn rebuild(
         &mut self,
-        eligible: Vec<Candidate>,
+        candidates: Vec<Candidate>,
+        is_full: impl Fn(usize) -> bool,
         members: Vec<Candidate>,
         loads: &[u32],
         now: Instant,
     ) {
-        let old = core::mem::replace(&mut self.roster, Roster::new(eligible));
-        let change = Change { old: &old.candidates, roster: &self.roster, members, loads, now };
+        let old = core::mem::replace(&mut self.roster, Roster::new(candidates, is_full));
+        self.members = members;
+        let change = Change { old: &old, roster: &self.roster, members: &self.members, loads, now };
         self.selector.rebuild(change);
+    }
+
+    /// Some of the candidates, each with whether it is full, may be picked no longer, or again: all that
+    /// happened since the lists were last up to date. O(log n) for each that changes; weighted round robin has
+    /// O(n) for all of them.
+    pub(crate) fn set_full(
+        &mut self,
+        changed: impl Iterator<Item = (EndpointId, bool)> + Clone,
+        loads: &[u32],
+        now: Instant,
+    ) {
+        if changed.clone().next().is_none() {
+            return;
+        }
+        // Those that fill first, so that what comes of both does not depend on their order.
+        for fills in [true, false] {
+            for (id, _) in changed.clone().filter(|&(_, is_full)| is_full == fills) {
+                let Some(index) = self.roster.place(id) else { continue };
+                if self.roster.free.contains(index) != fills {
+                    continue;
+                }
+                let candidate = self.roster.candidates[index];
+                if fills {
+                    self.roster.free.remove(index);
+                    self.selector.remove(index, candidate, &self.roster);
+                } else {
+                    self.roster.free.insert(index);
+                    self.selector.admit(index, candidate, loads[id.slot as usize], now);
+                }
+            }
+            if let Selector::RoundRobin(round_robin) = &mut self.selector {
+                round_robin.on_full(fills, &self.roster, &self.members);
+            }
+        }
     }
 
     /// The endpoint for a request; none only when there is no eligible one.
@@ -109,28 +168,51 @@ impl Picker {
         prng: &mut Prng,
         now: Instant,
     ) -> Option<EndpointId> {
-        if let &[only] = self.eligible() {
+        if self.free() == 1 {
+            let index = self.roster.free.nth(0);
+            let only = self.roster.candidates[index].id;
             if let Selector::RoundRobin(round_robin) = &mut self.selector {
-                round_robin.on_only(only.id);
+                round_robin.on_only(index, only);
             }
-            return Some(only.id);
+            return Some(only);
         }
-        let skip = self.roster.skip(ask.tried);
+        if ask.tried.is_empty()
+            && let Selector::P2c { choices: 2 } = self.selector
+        {
+            let view = View { roster: &self.roster, in_flight: loads, skip: &[], key: ask.key, now };
+            return p2c::pick_of_two(view, prng).map(|index| self.roster.candidates[index].id);
+        }
+        let skip = if ask.tried.is_empty() { Skip::default() } else { self.roster.skip(ask.tried) };
         let view = View { roster: &self.roster, in_flight: loads, skip: skip.indexes(), key: ask.key, now };
         let index = self.selector.pick(view, prng)?;
         self.roster.candidates.get(index).map(|candidate| candidate.id)
     }
 
     /// A request began or ended at `id`; `loads` are those from now on.
+    #[inline]
     pub(crate) fn on_load(&mut self, id: EndpointId, loads: &[u32]) {
-        if let Some(index) = self.roster.index(id) {
+        if self.selector.counts_loads()
+            && let Some(index) = self.roster.index(id)
+        {
             self.selector.on_load(index, self.roster.candidates[index], loads[id.slot as usize]);
         }
+    }
+
+    /// Whether [`Picker::observe`] does anything.
+    #[inline]
+    pub(crate) fn observes(&self) -> bool {
+        matches!(self.selector, Selector::PeakEwma(_) | Selector::Prequal(_))
     }
 
     /// A request at `id` was answered, failed or was given up.
     pub(crate) fn observe(&mut self, id: EndpointId, sample: Sample, now: Instant) {
         self.selector.observe(id, sample, now);
+    }
+
+    /// Whether the algorithm wants probes.
+    #[inline]
+    pub(crate) fn probes(&self) -> bool {
+        matches!(self.selector, Selector::Prequal(_))
     }
 
     /// Whether [`Picker::poll_probe`] has something to give.
@@ -163,10 +245,10 @@ impl Picker {
 
 /// What a selector is told when the endpoints change.
 struct Change<'a> {
-    /// Who was eligible before.
-    old: &'a [Candidate],
+    /// That before.
+    old: &'a Roster,
     roster: &'a Roster,
-    members: Vec<Candidate>,
+    members: &'a [Candidate],
     /// Requests in flight, by slot.
     loads: &'a [u32],
     now: Instant,
@@ -184,9 +266,22 @@ pub(crate) struct View<'a> {
     now: Instant,
 }
 
-impl<'a> View<'a> {
-    fn candidates(&self) -> &'a [Candidate] {
-        &self.roster.candidates
+impl View<'_> {
+    /// How many may be picked, those that are left out as well.
+    #[inline]
+    fn count(&self) -> usize {
+        self.roster.free.count()
+    }
+
+    /// The index of the one with this rank among them.
+    #[inline]
+    fn nth(&self, rank: usize) -> usize {
+        self.roster.free.nth(rank)
+    }
+
+    #[inline]
+    fn candidate(&self, index: usize) -> Candidate {
+        self.roster.candidates[index]
     }
 
     /// Requests at `candidate` if it took this one as well. Counting the candidate makes an idle
@@ -207,7 +302,7 @@ impl<'a> View<'a> {
 
     /// Index and candidate of those that are not left out.
     fn rest(&self) -> impl Iterator<Item = (usize, Candidate)> {
-        self.candidates().iter().copied().enumerate().filter(|&(index, _)| !self.skips(index))
+        self.roster.eligible().filter(|&(index, _)| !self.skips(index))
     }
 }
 
@@ -246,18 +341,54 @@ impl Selector {
 
     fn rebuild(&mut self, change: Change<'_>) {
         let Change { old, roster, members, loads, now } = change;
-        let eligible = &roster.candidates;
         match self {
-            Self::Random(random) => random.rebuild(eligible),
-            Self::RoundRobin(round_robin) => round_robin.rebuild(old, eligible, &members),
-            Self::LeastRequest(least_request) => least_request.rebuild(eligible, loads),
-            Self::PeakEwma(peak_ewma) => peak_ewma.rebuild(eligible, now),
-            Self::JoinIdleQueue(queue) => queue.rebuild(eligible, loads),
-            Self::Hashed(hashed) => hashed.rebuild(eligible, members, loads),
+            Self::Random(random) => random.rebuild(roster),
+            Self::RoundRobin(round_robin) => round_robin.rebuild(old, roster, members),
+            Self::LeastRequest(least_request) => least_request.rebuild(roster, loads),
+            Self::PeakEwma(peak_ewma) => {
+                roster.eligible().for_each(|(_, candidate)| peak_ewma.admit(candidate.id, now));
+            }
+            Self::JoinIdleQueue(queue) => queue.rebuild(roster, loads),
+            Self::Hashed(hashed) => hashed.rebuild(roster, members, loads),
             Self::Jump(jump) => jump.rebuild(members),
-            Self::Prequal(prequal) => prequal.rebuild(roster),
+            Self::Prequal(prequal) => {
+                roster.eligible().for_each(|(_, candidate)| prequal.admit(candidate.id));
+                prequal.forget_others(roster);
+            }
             Self::P2c { .. } | Self::Rendezvous => {}
         }
+    }
+
+    /// A candidate has a free slot again.
+    fn admit(&mut self, index: usize, candidate: Candidate, load: u32, now: Instant) {
+        match self {
+            Self::Random(random) => random.admit(index, candidate),
+            Self::LeastRequest(least_request) => least_request.on_load(index, candidate, load),
+            Self::PeakEwma(peak_ewma) => peak_ewma.admit(candidate.id, now),
+            Self::JoinIdleQueue(queue) => queue.on_load(index, load),
+            Self::Hashed(hashed) => hashed.admit(index, candidate, load),
+            Self::Prequal(prequal) => prequal.admit(candidate.id),
+            Self::RoundRobin(_) | Self::P2c { .. } | Self::Jump(_) | Self::Rendezvous => {}
+        }
+    }
+
+    /// A candidate is full; `roster` knows of it.
+    fn remove(&mut self, index: usize, candidate: Candidate, roster: &Roster) {
+        match self {
+            Self::Random(random) => random.remove(index, candidate),
+            Self::LeastRequest(least_request) => least_request.remove(index),
+            Self::JoinIdleQueue(queue) => queue.remove(index),
+            Self::Hashed(hashed) => hashed.remove(index, candidate),
+            Self::Prequal(prequal) => prequal.forget_others(roster),
+            Self::RoundRobin(_) | Self::P2c { .. } | Self::PeakEwma(_) | Self::Jump(_) | Self::Rendezvous => {
+            }
+        }
+    }
+
+    /// Whether [`Selector::on_load`] does anything.
+    #[inline]
+    fn counts_loads(&self) -> bool {
+        matches!(self, Self::LeastRequest(_) | Self::JoinIdleQueue(_) | Self::Hashed(_))
     }
 
     /// The index of the one picked; none only when there is no candidate.

@@ -38,8 +38,8 @@ impl Pool {
                 member.checking = Some(now);
                 return Some(Check {
                     endpoint: id,
-                    addr: member.addr,
-                    name: member.name.clone(),
+                    addr: member.site.addr,
+                    name: member.site.name.clone(),
                     authority: member.written.to_string(),
                 });
             }

@@ -7,7 +7,7 @@ use alloc::{
 };
 use core::net::SocketAddr;
 
-use super::{Change, EndpointId, Member, Pool, slab::identity};
+use super::{Change, EndpointId, Member, Pool, slab::identity, ticket::Site};
 use crate::{
     concurrency::AdaptiveLimit,
     config::{self, AdminState, BackendAddress},
@@ -193,7 +193,7 @@ impl Pool {
     /// Who is to belong to the pool: the index of a source, an address, and the endpoint that is there
     /// already. That is one with the same address, as written and as resolved.
     fn membership(&self) -> Vec<(usize, SocketAddr, Option<EndpointId>)> {
-        let members = self.members().map(|member| ((written(&member.written), member.addr), member.id));
+        let members = self.members().map(|member| ((written(&member.written), member.site.addr), member.id));
         let mut before: BTreeMap<_, EndpointId> = members.collect();
         let wanted = self.sources.iter().enumerate().flat_map(|(index, source)| {
             source.addresses.iter().map(move |&addr| (index, written(&source.backend.address), addr))
@@ -208,9 +208,10 @@ impl Pool {
         let (Some(member), Some(source)) = (self.slab.at_mut(slot), self.sources.get(source)) else {
             return slot;
         };
-        if *member.name != *source.backend.name {
-            member.name = source.backend.name.as_str().into();
-            member.identity = identity(&member.name, &member.written, member.addr);
+        if *member.site.name != *source.backend.name {
+            let (name, addr) = (source.backend.name.as_str().into(), member.site.addr);
+            member.site = Site { name, addr }.into();
+            member.identity = identity(&member.site.name, &member.written, addr);
         }
         member.weight = source.backend.weight;
         member.priority = source.backend.priority;
@@ -232,9 +233,8 @@ impl Pool {
             self.config.health_check.as_ref().map_or(config::InitialHealth::Up, |check| check.initial);
         let slot = self.slab.insert(|id| Member {
             id,
-            addr,
+            site: Site { name: source.backend.name.as_str().into(), addr }.into(),
             written: source.backend.address.clone(),
-            name: source.backend.name.as_str().into(),
             identity: identity(&source.backend.name, &source.backend.address, addr),
             weight: source.backend.weight,
             priority: source.backend.priority,

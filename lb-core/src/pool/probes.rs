@@ -38,7 +38,7 @@ impl Pool {
     pub fn poll_probe(&mut self) -> Option<Probe> {
         core::iter::from_fn(|| self.tiers.poll_probe()).find_map(|id| {
             let member = self.slab.get(id)?;
-            Some(Probe { endpoint: id, addr: member.addr, authority: member.written.to_string() })
+            Some(Probe { endpoint: id, addr: member.site.addr, authority: member.written.to_string() })
         })
     }
 

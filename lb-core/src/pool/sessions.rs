@@ -28,7 +28,9 @@ impl Pool {
     pub(super) fn index_sessions(&mut self) {
         let endpoints = match &self.sessions.signer {
             None => BTreeMap::new(),
-            Some(signer) => self.members().map(|member| (signer.handle(member.addr), member.id)).collect(),
+            Some(signer) => {
+                self.members().map(|member| (signer.handle(member.site.addr), member.id)).collect()
+            }
         };
         self.sessions.endpoints = endpoints;
     }

@@ -3,7 +3,7 @@
 use alloc::{sync::Arc, vec::Vec};
 use core::net::SocketAddr;
 
-use super::{Change, EndpointId, Transition};
+use super::{Change, EndpointId, Transition, ticket::Site};
 use crate::{
     config::{AdminState, BackendAddress},
     hash::{hash, mix},
@@ -29,10 +29,9 @@ pub(super) fn identity(name: &str, written: &BackendAddress, addr: SocketAddr) -
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) id: EndpointId,
-    pub(super) addr: SocketAddr,
-    /// The address as written; with `addr` it says who this is across reloads.
+    pub(super) site: Arc<Site>,
+    /// The address as written; with that of the site it says who this is across reloads.
     pub(super) written: BackendAddress,
-    pub(super) name: Arc<str>,
     /// What hashing algorithms know it by: see [`identity`].
     pub(super) identity: u64,
     pub(super) weight: u32,
@@ -76,7 +75,7 @@ impl Member {
     }
 
     pub(super) fn transition(&self, change: Change) -> Transition {
-        Transition { endpoint: self.id, name: self.name.clone(), addr: self.addr, change }
+        Transition { endpoint: self.id, name: self.site.name.clone(), addr: self.site.addr, change }
     }
 }
 

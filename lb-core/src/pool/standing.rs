@@ -24,7 +24,32 @@ impl Pool {
     pub(super) fn freshen(&mut self, now: Instant) {
         if self.stale || now >= self.next_change {
             self.refresh(now);
+        } else if !self.crossed.is_empty() {
+            self.seat_crossed(now);
+            self.serve_queue(now);
         }
+    }
+
+    /// Notes that an endpoint filled or freed. While weights grow the lists are made anew, as they are for every
+    /// other change then.
+    #[cold]
+    pub(super) fn cross(&mut self, id: EndpointId) {
+        if self.grows {
+            self.stale = true;
+        } else if !self.stale {
+            self.crossed.push(id);
+        }
+    }
+
+    /// Tells the lists who filled or freed.
+    pub(super) fn seat_crossed(&mut self, now: Instant) {
+        let Self { crossed, slab, tiers, .. } = self;
+        let standing = |id| {
+            let member = slab.get(id)?;
+            Some((member.tier, slab.in_flight(id.slot) >= member.max_in_flight))
+        };
+        tiers.set_full(crossed, standing, slab.loads(), now);
+        crossed.clear();
     }
 
     /// Does so whether anything has changed or not.
@@ -40,6 +65,8 @@ impl Pool {
         self.end_surplus_ejections(now);
         self.compare_rates(now);
         self.next_change = if self.config.outlier.compares() { self.next_sweep } else { Instant::FAR_FUTURE };
+        self.grows = false;
+        self.crossed.clear();
         let mut census: Vec<Census> = (0..self.tiers.count()).map(|_| Census::default()).collect();
         for &slot in &self.order {
             let in_flight = self.slab.in_flight(slot);
@@ -63,6 +90,7 @@ impl Pool {
                     slow_start::effective_weight(member.weight, member.came_up, &self.config.slow_start, now);
                 weight = grown;
                 if grows {
+                    self.grows = true;
                     self.next_change = self.next_change.min(now + slow_start::TICK);
                 } else {
                     member.came_up = None;

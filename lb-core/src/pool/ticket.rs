@@ -38,12 +38,18 @@ pub struct EndpointId {
 #[derive(Debug)]
 pub struct Ticket {
     pub(super) id: EndpointId,
-    pub(super) addr: SocketAddr,
-    pub(super) name: Arc<str>,
+    pub(super) site: Arc<Site>,
     /// When it was picked.
     pub(super) since: Instant,
     /// Whether the head of a response was told of: see [`Pool::answered`](super::Pool::answered).
     pub(super) answered: Option<Answered>,
+}
+
+/// What an endpoint is called, and where it is.
+#[derive(Debug)]
+pub(crate) struct Site {
+    pub(crate) name: Arc<str>,
+    pub(crate) addr: SocketAddr,
 }
 
 /// What a response's head said.
@@ -63,13 +69,18 @@ impl Ticket {
     /// Where to connect.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
-        self.addr
+        self.site.addr
     }
 
     /// What the configuration calls the backend.
     #[must_use]
     pub fn name(&self) -> &Arc<str> {
-        &self.name
+        &self.site.name
+    }
+
+    /// Both, for what outlives the ticket.
+    pub(crate) fn site(&self) -> &Arc<Site> {
+        &self.site
     }
 }
 

@@ -41,8 +41,6 @@ struct Tier {
     priority: u32,
     picker: Picker,
     load: TierLoad,
-    /// Those that may not be picked only because they are full.
-    full: Vec<EndpointId>,
 }
 
 /// All tiers, the preferred one first; there is always one.
@@ -101,16 +99,30 @@ impl Tiers {
         for ((tier, census), load) in self.0.iter_mut().zip(census).zip(loads) {
             let seats = if load.panics { census.all } else { census.up };
             tier.load = load;
-            tier.full.clear();
-            tier.full.extend(seats.iter().filter(|seat| seat.is_full).map(|seat| seat.candidate.id));
-            let free = seats.iter().filter(|seat| !seat.is_full).map(|seat| seat.candidate).collect();
-            tier.picker.rebuild(free, census.members, in_flight, now);
+            let candidates = seats.iter().map(|seat| seat.candidate).collect();
+            tier.picker.rebuild(candidates, |index| seats[index].is_full, census.members, in_flight, now);
+        }
+    }
+
+    /// Those of `crossed` may have filled or freed since; `standing` tells the place of the tier of each, and
+    /// whether it is full now.
+    pub(super) fn set_full(
+        &mut self,
+        crossed: &[EndpointId],
+        standing: impl Fn(EndpointId) -> Option<(usize, bool)>,
+        in_flight: &[u32],
+        now: Instant,
+    ) {
+        for (place, tier) in self.0.iter_mut().enumerate() {
+            let here =
+                |&id: &EndpointId| standing(id).filter(|&(at, _)| at == place).map(|(_, full)| (id, full));
+            tier.picker.set_full(crossed.iter().filter_map(here), in_flight, now);
         }
     }
 
     /// Whether there is anybody to send a request to, now or when a slot is free.
     pub(super) fn is_usable(&self) -> bool {
-        self.0.iter().any(|tier| tier.is_open() || tier.load.percent > 0 && !tier.full.is_empty())
+        self.0.iter().any(|tier| tier.is_open() || tier.load.percent > 0 && tier.picker.full() > 0)
     }
 
     /// Whether a tier that gets traffic has a free slot.
@@ -120,12 +132,12 @@ impl Tiers {
 
     /// Whether it has one for a request that was sent to `tried` before: one of the others, unless there are no
     /// others, not even full ones.
+    #[inline]
     pub(super) fn has_free_for(&self, tried: &[EndpointId]) -> bool {
         if tried.is_empty() {
             return self.has_free();
         }
-        let is_other = |id: &EndpointId| !tried.contains(id);
-        let waits = |tier: &Tier| tier.load.percent > 0 && tier.full.iter().any(is_other);
+        let waits = |tier: &Tier| tier.load.percent > 0 && tier.picker.full() > tier.picker.count(tried).1;
         self.0.iter().any(|tier| tier.offers(tried)) || self.has_free() && !self.0.iter().any(waits)
     }
 
@@ -139,6 +151,12 @@ impl Tiers {
         prng: &mut Prng,
         now: Instant,
     ) -> Option<EndpointId> {
+        // One tier is the usual case, and gets all.
+        if let [tier] = &mut self.0[..]
+            && tier.load.percent == 100
+        {
+            return if tier.is_open() { tier.picker.pick(ask, in_flight, prng, now) } else { None };
+        }
         let drawn = self.draw(ask, prng);
         let place = |fits: &dyn Fn(&Tier) -> bool| {
             let is_drawn = self.0.get(drawn).is_some_and(fits);
@@ -180,8 +198,15 @@ impl Tiers {
         }
     }
 
+    /// Whether [`Tiers::observe`] does anything: all tiers have one algorithm.
+    #[inline]
+    pub(super) fn observes(&self) -> bool {
+        self.0.first().is_some_and(|tier| tier.picker.observes())
+    }
+
     pub(super) fn has_probes(&self) -> bool {
-        self.0.iter().any(|tier| tier.picker.has_probes())
+        self.0.first().is_some_and(|tier| tier.picker.probes())
+            && self.0.iter().any(|tier| tier.picker.has_probes())
     }
 
     /// The next endpoint that is to be probed.
@@ -205,15 +230,15 @@ impl Tiers {
 
 impl Tier {
     fn new(priority: u32, config: &config::Pool) -> Self {
-        Self { priority, picker: Picker::new(config), load: TierLoad::default(), full: Vec::new() }
+        Self { priority, picker: Picker::new(config), load: TierLoad::default() }
     }
 
     fn is_open(&self) -> bool {
-        self.load.percent > 0 && !self.picker.eligible().is_empty()
+        self.load.percent > 0 && self.picker.free() > 0
     }
 
     /// Whether somebody other than `tried` may be picked.
     fn offers(&self, tried: &[EndpointId]) -> bool {
-        self.load.percent > 0 && self.picker.eligible().iter().any(|candidate| !tried.contains(&candidate.id))
+        self.load.percent > 0 && self.picker.free() > self.picker.count(tried).0
     }
 }

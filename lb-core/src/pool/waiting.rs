@@ -146,6 +146,8 @@ impl Pool {
         while !self.queue.is_empty() {
             if self.stale {
                 self.rebuild(now);
+            } else if !self.crossed.is_empty() {
+                self.seat_crossed(now);
             }
             self.unbind_moved();
             let Some((id, bound)) = self.next_served() else { return };

@@ -27,8 +27,10 @@ impl Draw {
         draw
     }
 
-    pub(super) fn candidates(view: &View<'_>) -> Self {
-        Self::new(view.candidates().len(), view.skip.iter().copied())
+    /// Draws from the ranks of those that may be picked.
+    pub(super) fn ranks(view: &View<'_>) -> Self {
+        let ranks = view.skip.iter().map(|&index| view.roster.free.rank(index as usize) as u32);
+        Self::new(view.count(), ranks)
     }
 
     /// One more; none when none is left. O(1) for what is drawn of few.

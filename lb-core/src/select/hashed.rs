@@ -11,7 +11,7 @@
 
 use alloc::vec::Vec;
 
-use super::{Candidate, View, maglev, ring};
+use super::{Candidate, Roster, View, maglev, ring};
 use crate::{config, pool::EndpointId, prng::Prng};
 
 /// Consistent hashing by one of the tables.
@@ -45,14 +45,15 @@ impl Hashed {
         Self { table, members: Vec::new(), listed: Vec::new(), bound: balance_factor.map(bound) }
     }
 
-    pub(super) fn rebuild(&mut self, eligible: &[Candidate], mut members: Vec<Candidate>, loads: &[u32]) {
+    pub(super) fn rebuild(&mut self, roster: &Roster, members: &[Candidate], loads: &[u32]) {
         if let Some(bound) = &mut self.bound {
-            bound.rebuild(eligible, loads);
+            bound.rebuild(roster, loads);
         }
         if members == self.listed {
             return;
         }
-        self.listed.clone_from(&members);
+        self.listed = members.to_vec();
+        let mut members = members.to_vec();
         members.sort_unstable_by_key(|member| (member.identity, member.id));
         if members == self.members {
             return;
@@ -67,6 +68,22 @@ impl Hashed {
     pub(super) fn on_load(&mut self, index: usize, load: u32) {
         if let Some(bound) = &mut self.bound {
             bound.on_load(index, load);
+        }
+    }
+
+    /// One more may be picked. O(1).
+    pub(super) fn admit(&mut self, index: usize, candidate: Candidate, load: u32) {
+        if let Some(bound) = &mut self.bound {
+            bound.on_load(index, load);
+            bound.weight += u64::from(candidate.weight);
+        }
+    }
+
+    /// One may not be picked any more: what it has in flight is not part of what is to be shared. O(1).
+    pub(super) fn remove(&mut self, index: usize, candidate: Candidate) {
+        if let Some(bound) = &mut self.bound {
+            bound.on_load(index, 0);
+            bound.weight -= u64::from(candidate.weight);
         }
     }
 
@@ -89,7 +106,7 @@ impl Hashed {
             if view.skips(index) {
                 continue;
             }
-            if self.bound.as_ref().is_none_or(|bound| bound.allows(index, view.candidates()[index])) {
+            if self.bound.as_ref().is_none_or(|bound| bound.allows(index, view.candidate(index))) {
                 return Some(index);
             }
             over_bound = over_bound.or(Some(index));
@@ -109,15 +126,19 @@ struct Bound {
     weight: u64,
     /// m.
     load: u64,
-    /// By candidate.
+    /// By candidate; 0 for those that may not be picked.
     loads: Vec<u32>,
 }
 
 impl Bound {
-    fn rebuild(&mut self, eligible: &[Candidate], loads: &[u32]) {
-        self.loads = eligible.iter().map(|candidate| loads[candidate.id.slot as usize]).collect();
-        self.load = self.loads.iter().map(|&load| u64::from(load)).sum();
-        self.weight = eligible.iter().map(|candidate| u64::from(candidate.weight)).sum();
+    fn rebuild(&mut self, roster: &Roster, loads: &[u32]) {
+        self.loads.clear();
+        self.loads.resize(roster.candidates.len(), 0);
+        (self.load, self.weight) = (0, 0);
+        for (index, candidate) in roster.eligible() {
+            self.on_load(index, loads[candidate.id.slot as usize]);
+            self.weight += u64::from(candidate.weight);
+        }
     }
 
     fn on_load(&mut self, index: usize, load: u32) {

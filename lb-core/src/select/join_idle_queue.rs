@@ -6,7 +6,7 @@
 
 use alloc::{vec, vec::Vec};
 
-use super::{Candidate, View, draw::Draw, p2c};
+use super::{Roster, View, draw::Draw, p2c};
 use crate::prng::Prng;
 
 #[derive(Debug, Default)]
@@ -18,12 +18,17 @@ pub(crate) struct JoinIdleQueue {
 }
 
 impl JoinIdleQueue {
-    pub(super) fn rebuild(&mut self, new: &[Candidate], loads: &[u32]) {
+    pub(super) fn rebuild(&mut self, roster: &Roster, loads: &[u32]) {
         self.idle.clear();
-        self.places = vec![None; new.len()];
-        for (index, candidate) in new.iter().enumerate() {
+        self.places = vec![None; roster.candidates.len()];
+        for (index, candidate) in roster.eligible() {
             self.on_load(index, loads[candidate.id.slot as usize]);
         }
+    }
+
+    /// One may not be picked any more. O(1).
+    pub(super) fn remove(&mut self, index: usize) {
+        self.on_load(index, 1);
     }
 
     /// O(1).

@@ -27,9 +27,9 @@ pub(crate) struct Jump {
 }
 
 impl Jump {
-    pub(super) fn rebuild(&mut self, members: Vec<Candidate>) {
+    pub(super) fn rebuild(&mut self, members: &[Candidate]) {
         self.heaviest = members.iter().map(|member| member.weight).max().unwrap_or(0);
-        self.members = members;
+        self.members = members.to_vec();
     }
 
     /// O(log n) for each jump.
@@ -39,7 +39,7 @@ impl Jump {
             let key = if turn == 0 { key } else { mix(key ^ mix(turn)) };
             let member = self.members.get(bucket(key, self.members.len() as u64) as usize)?;
             let index = view.roster.index(member.id).filter(|&index| !view.skips(index))?;
-            self.accepts(view.candidates()[index].weight, key).then_some(index)
+            self.accepts(view.candidate(index).weight, key).then_some(index)
         };
         (0..JUMPS_MAX).find_map(takes).or_else(|| rendezvous::pick(View { key: Some(key), ..view }, prng))
     }

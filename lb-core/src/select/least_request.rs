@@ -3,13 +3,13 @@
 //!
 //! The candidates are the leaves of a tournament: each inner node knows the lightest below it and the
 //! weight of all that tie with it. A change of load plays O(log n) matches again, and a pick walks down
-//! from the root. Ties are drawn in proportion to the weights: taking the first of them would send all
+//! from the root. One that is full is a leaf where nobody stands. Ties are drawn in proportion to the weights: taking the first of them would send all
 //! of a quiet service's traffic to one endpoint.
 
 use alloc::{vec, vec::Vec};
 use core::cmp::Ordering;
 
-use super::{Candidate, View};
+use super::{Candidate, Roster, View};
 use crate::prng::Prng;
 
 #[derive(Debug, Default)]
@@ -54,15 +54,20 @@ impl Node {
 
 impl LeastRequest {
     /// O(n).
-    pub(super) fn rebuild(&mut self, new: &[Candidate], loads: &[u32]) {
-        let leaves = new.len().next_power_of_two();
+    pub(super) fn rebuild(&mut self, roster: &Roster, loads: &[u32]) {
+        let leaves = roster.candidates.len().next_power_of_two();
         self.nodes = vec![Node::default(); 2 * leaves];
-        for (node, candidate) in self.nodes[leaves..].iter_mut().zip(new) {
-            *node = Node::leaf(*candidate, loads[candidate.id.slot as usize]);
+        for (index, candidate) in roster.eligible() {
+            self.nodes[leaves + index] = Node::leaf(candidate, loads[candidate.id.slot as usize]);
         }
         for index in (1..leaves).rev() {
             self.play(index);
         }
+    }
+
+    /// One may not be picked any more. O(log n).
+    pub(super) fn remove(&mut self, index: usize) {
+        self.set(index, Node::default());
     }
 
     /// O(log n).
@@ -77,7 +82,7 @@ impl LeastRequest {
         }
         let picked = self.draw(prng);
         for &index in view.skip {
-            let candidate = view.candidates()[index as usize];
+            let candidate = view.candidate(index as usize);
             self.set(index as usize, Node::leaf(candidate, view.in_flight[candidate.id.slot as usize]));
         }
         picked

@@ -16,7 +16,7 @@
 
 use alloc::vec::Vec;
 
-use super::{Candidate, Sample, Verdict, View, draw::Draw, fixed::Decay};
+use super::{Sample, Verdict, View, draw::Draw, fixed::Decay};
 use crate::{
     config,
     limits::{CHOICES_MAX, LATENCY_SECONDS_MAX},
@@ -89,38 +89,35 @@ impl PeakEwma {
         }
     }
 
-    /// What is known of an endpoint stays while it lives, eligible or not.
-    pub(super) fn rebuild(&mut self, eligible: &[Candidate], now: Instant) {
-        for candidate in eligible {
-            let (slot, fresh) =
-                (candidate.id.slot as usize, State { id: candidate.id, cost: None, picked: now });
-            if self.states.len() <= slot {
-                self.states.resize(slot + 1, fresh);
-            }
-            if self.states[slot].id != candidate.id {
-                self.states[slot] = fresh;
-            }
+    /// One more is eligible. What is known of an endpoint stays while it lives, eligible or not.
+    pub(super) fn admit(&mut self, id: EndpointId, now: Instant) {
+        let (slot, fresh) = (id.slot as usize, State { id, cost: None, picked: now });
+        if self.states.len() <= slot {
+            self.states.resize(slot + 1, fresh);
+        }
+        if self.states[slot].id != id {
+            self.states[slot] = fresh;
         }
     }
 
     /// O(d).
     pub(super) fn pick(&mut self, view: View<'_>, prng: &mut Prng) -> Option<usize> {
         let mut drawn = [Drawn::default(); CHOICES_MAX as usize];
-        let mut draw = Draw::candidates(&view);
+        let mut draw = Draw::ranks(&view);
         let mut count = 0;
         while count < self.choices as usize
-            && let Some(index) = draw.next(prng)
+            && let Some(rank) = draw.next(prng)
         {
-            drawn[count] = self.judge(index, &view);
+            drawn[count] = self.judge(view.nth(rank), &view);
             count += 1;
         }
         let best = best(&drawn[..count], &view, prng)?;
-        self.states[view.candidates()[best].id.slot as usize].picked = view.now;
+        self.states[view.candidate(best).id.slot as usize].picked = view.now;
         Some(best)
     }
 
     fn judge(&self, index: usize, view: &View<'_>) -> Drawn {
-        let candidate = view.candidates()[index];
+        let candidate = view.candidate(index);
         let state = &self.states[candidate.id.slot as usize];
         let is_idle = view.load(candidate) == 1;
         Drawn {
@@ -156,11 +153,11 @@ fn best(drawn: &[Drawn], view: &View<'_>, prng: &mut Prng) -> Option<usize> {
     let price = |drawn: &Drawn| match drawn.is_due {
         true => 0,
         false => {
-            let load = view.load(view.candidates()[drawn.index]);
+            let load = view.load(view.candidate(drawn.index));
             u128::from(drawn.cost.unwrap_or(unknown)) * u128::from(load)
         }
     };
-    let weight = |drawn: &Drawn| u128::from(view.candidates()[drawn.index].weight);
+    let weight = |drawn: &Drawn| u128::from(view.candidate(drawn.index).weight);
     let mut ties = 1;
     let best = drawn.iter().copied().reduce(|best, other| {
         match (price(&other) * weight(&best)).cmp(&(price(&best) * weight(&other))) {

@@ -28,9 +28,12 @@ pub(super) struct Period {
 
 impl Period {
     /// Begins to remember, with these credits.
-    pub(super) fn record(candidates: &[Candidate], credits: &[i64]) -> Self {
-        let total: u64 = candidates.iter().map(|candidate| u64::from(candidate.weight)).sum();
-        let common = candidates.iter().fold(0, |common, candidate| gcd(common, candidate.weight.into()));
+    pub(super) fn record<'a>(
+        candidates: impl Iterator<Item = &'a Candidate> + Clone,
+        credits: &[i64],
+    ) -> Self {
+        let total: u64 = candidates.clone().map(|candidate| u64::from(candidate.weight)).sum();
+        let common = candidates.fold(0, |common, candidate| gcd(common, candidate.weight.into()));
         let length = total.checked_div(common).filter(|&length| length <= ROUND_PICKS_MAX);
         let mut period = Self { length: length.unwrap_or(0) as usize, ..Self::default() };
         period.restart(credits);
@@ -102,12 +105,16 @@ impl Period {
     }
 
     /// Ends it: `credits` become what its picks so far leave of them.
-    pub(super) fn stop(&mut self, candidates: &[Candidate], credits: &mut Vec<i64>) {
+    pub(super) fn stop<'a>(
+        &mut self,
+        candidates: impl Iterator<Item = &'a Candidate> + Clone,
+        credits: &mut Vec<i64>,
+    ) {
         if !self.plays {
             return;
         }
         let taken = (0..self.next).chain(self.ahead.iter().copied());
-        let total: i64 = candidates.iter().map(|candidate| i64::from(candidate.weight)).sum();
+        let total: i64 = candidates.clone().map(|candidate| i64::from(candidate.weight)).sum();
         let count = (self.next + self.ahead.len()) as i64;
         credits.clear();
         credits.extend(

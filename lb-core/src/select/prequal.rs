@@ -18,7 +18,7 @@
 
 use alloc::{collections::VecDeque, vec::Vec};
 
-use super::{Candidate, Roster, Sample, Verdict, View, draw::Draw, fixed::Decay, p2c, peak_ewma::Cost};
+use super::{Roster, Sample, Verdict, View, draw::Draw, fixed::Decay, p2c, peak_ewma::Cost};
 use crate::{
     config,
     limits::{CHOICES_MAX, PROBES_DUE_MAX},
@@ -104,18 +104,20 @@ impl Prequal {
         }
     }
 
-    /// What is known stays known; answers of those that may not be picked are dropped.
-    pub(super) fn rebuild(&mut self, roster: &Roster) {
-        for &Candidate { id, .. } in &roster.candidates {
-            let fresh = Seen { id, unanswered: 0, ask_again: Instant::ZERO, cost: None, fails: false };
-            let slot = id.slot as usize;
-            if self.seen.len() <= slot {
-                self.seen.resize(slot + 1, fresh);
-            }
-            if self.seen[slot].id != id {
-                self.seen[slot] = fresh;
-            }
+    /// One more may be picked. What is known of it stays known.
+    pub(super) fn admit(&mut self, id: EndpointId) {
+        let fresh = Seen { id, unanswered: 0, ask_again: Instant::ZERO, cost: None, fails: false };
+        let slot = id.slot as usize;
+        if self.seen.len() <= slot {
+            self.seen.resize(slot + 1, fresh);
         }
+        if self.seen[slot].id != id {
+            self.seen[slot] = fresh;
+        }
+    }
+
+    /// Answers of those that may not be picked are dropped.
+    pub(super) fn forget_others(&mut self, roster: &Roster) {
         self.answers.retain(|answer| roster.index(answer.id).is_some());
         self.due.retain(|&id| roster.index(id).is_some());
     }
@@ -192,10 +194,10 @@ impl Prequal {
     /// Makes probes due, `probe_percent` of one for each request, of distinct endpoints.
     fn probe_some(&mut self, view: &View<'_>, prng: &mut Prng) {
         self.probe_carry += self.probe_percent;
-        let mut draw = Draw::new(view.candidates().len(), []);
+        let mut draw = Draw::new(view.count(), []);
         for _ in 0..(self.probe_carry / 100).min(CHOICES_MAX) {
-            let Some(index) = draw.next(prng) else { break };
-            let candidate = view.candidates()[index];
+            let Some(rank) = draw.next(prng) else { break };
+            let candidate = view.candidate(view.nth(rank));
             let seen = self.seen[candidate.id.slot as usize];
             if seen.unanswered < SILENT_AFTER || view.now >= seen.ask_again {
                 if self.due.len() < PROBES_DUE_MAX {
@@ -204,7 +206,7 @@ impl Prequal {
             } else if let Some(cost) = seen.cost {
                 let in_flight = view.in_flight[candidate.id.slot as usize];
                 let latency_nanos = cost.at(self.decay, view.now);
-                self.take(candidate.id, in_flight, latency_nanos, view.candidates().len(), prng, view.now);
+                self.take(candidate.id, in_flight, latency_nanos, view.count(), prng, view.now);
             }
         }
         self.probe_carry %= 100;
@@ -234,7 +236,7 @@ impl Prequal {
         match answer {
             Some((in_flight, latency_nanos)) => {
                 seen.unanswered = 0;
-                self.take(id, in_flight, latency_nanos, roster.candidates.len(), prng, now);
+                self.take(id, in_flight, latency_nanos, roster.free.count(), prng, now);
             }
             None => {
                 seen.unanswered = seen.unanswered.saturating_add(1);

@@ -4,10 +4,13 @@
 //! distribution", 1991) in integers: each of n columns holds W units, of which a column's own endpoint
 //! takes the first `threshold` and its alias the rest. A draw takes a column and a unit of it. Nothing is
 //! rounded, so the probabilities are exact; the table is rebuilt in O(n) when the candidates change.
+//!
+//! While some are full, the table would have to be made anew for each that fills or frees; then the unit is
+//! found in a Fenwick tree over the weights of the others: the same law, O(log n) for each draw and each change.
 
 use alloc::vec::Vec;
 
-use super::{Candidate, View, equal_weights};
+use super::{Candidate, Roster, View, equal_weights, fenwick::Fenwick};
 use crate::prng::Prng;
 
 #[derive(Debug, Default)]
@@ -16,6 +19,8 @@ pub(crate) struct Random {
     columns: Vec<Column>,
     /// The units of a column: the sum of the weights.
     units: u64,
+    /// The weights of those that may be picked, 0 for the others; from the time on that one of them is full.
+    free: Option<Fenwick>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -28,8 +33,10 @@ struct Column {
 const REDRAWS: usize = 8;
 
 impl Random {
-    pub(super) fn rebuild(&mut self, new: &[Candidate]) {
+    pub(super) fn rebuild(&mut self, roster: &Roster) {
+        let new = &roster.candidates[..];
         self.columns.clear();
+        self.free = None;
         if equal_weights(new) {
             return;
         }
@@ -57,20 +64,44 @@ impl Random {
         }
     }
 
-    /// O(1). Where some are left out, those are drawn again, and after some draws O(n): both give each of
+    /// One more may be picked. O(log n).
+    pub(super) fn admit(&mut self, index: usize, candidate: Candidate) {
+        if let Some(free) = &mut self.free {
+            free.add(index, candidate.weight.into());
+        }
+    }
+
+    /// One may not be picked any more. O(log n).
+    pub(super) fn remove(&mut self, index: usize, candidate: Candidate) {
+        if let Some(free) = &mut self.free {
+            free.subtract(index, candidate.weight.into());
+        }
+    }
+
+    /// O(1), while some are full O(log n). Where some are left out, those are drawn again, and after some draws O(n): both give each of
     /// the rest its share of the rest.
-    pub(super) fn pick(&self, view: View<'_>, prng: &mut Prng) -> Option<usize> {
+    pub(super) fn pick(&mut self, view: View<'_>, prng: &mut Prng) -> Option<usize> {
+        if !self.columns.is_empty() && !view.roster.free.has_all() && self.free.is_none() {
+            let weight = |(index, candidate): (usize, &Candidate)| {
+                if view.roster.free.contains(index) { candidate.weight.into() } else { 0 }
+            };
+            self.free = Some(Fenwick::of(view.roster.candidates.iter().enumerate().map(weight)));
+        }
         let draws = if view.skip.is_empty() { 1 } else { REDRAWS };
         (0..draws)
-            .find_map(|_| self.draw(view.candidates().len(), prng).filter(|&index| !view.skips(index)))
+            .find_map(|_| self.draw(&view, prng).filter(|&index| !view.skips(index)))
             .or_else(|| pick_from_rest(view, prng))
     }
 
-    fn draw(&self, count: usize, prng: &mut Prng) -> Option<usize> {
+    fn draw(&self, view: &View<'_>, prng: &mut Prng) -> Option<usize> {
+        let count = view.count();
         if count == 0 {
             return None;
         }
-        let index = prng.below(count as u64) as usize;
+        if let Some(free) = self.free.as_ref().filter(|_| !view.roster.free.has_all()) {
+            return Some(free.find(prng.below(free.total())).0);
+        }
+        let index = view.nth(prng.below(count as u64) as usize);
         match self.columns.get(index) {
             Some(column) if prng.below(self.units) >= column.threshold => Some(column.alias as usize),
             _ => Some(index),

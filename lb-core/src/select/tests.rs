@@ -87,11 +87,11 @@ impl Bench {
     }
 
     fn become_with(&mut self, eligible: Vec<Candidate>, members: Vec<Candidate>) {
-        self.picker.rebuild(eligible, members, &self.in_flight, self.now);
+        self.picker.rebuild(eligible, |_| false, members, &self.in_flight, self.now);
     }
 
     fn candidates(&self) -> &[Candidate] {
-        self.picker.eligible()
+        &self.picker.roster.candidates
     }
 
     fn set_load(&mut self, slot: usize, load: u32) {
@@ -160,7 +160,7 @@ fn a_successor_in_the_same_slot_is_a_stranger() {
     let old = candidates(&[1, 1]);
     let mut new = old.clone();
     new[1].id.generation = 1;
-    let roster = Roster::new(old);
+    let roster = Roster::new(old, |_| false);
     assert_eq!(roster.index(new[0].id), Some(0));
     assert_eq!(roster.index(new[1].id), None);
 }

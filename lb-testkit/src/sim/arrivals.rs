@@ -22,11 +22,19 @@ pub(super) struct Process<'a> {
     count: u64,
     /// The first point of the profile that lies ahead.
     ahead: usize,
+    /// The profile's highest factor.
+    highest: f64,
 }
 
 impl<'a> Process<'a> {
     pub(super) fn new(arrivals: &'a Arrivals, prng: Prng) -> Self {
-        Self { arrivals, prng, at: 0.0, count: 0, ahead: 0 }
+        let highest = match arrivals {
+            Arrivals::Open { profile, .. } if !profile.is_empty() => {
+                profile.iter().map(|&(_, factor)| factor).fold(0.0, f64::max)
+            }
+            _ => 1.0,
+        };
+        Self { arrivals, prng, at: 0.0, count: 0, ahead: 0, highest }
     }
 
     /// The time of the next arrival, in nanoseconds; none when there is no further one. `end` is when
@@ -50,8 +58,7 @@ impl<'a> Process<'a> {
     /// With a changing rate, arrivals at the highest one are thinned (Lewis and Shedler 1979).
     #[inline]
     fn poisson(&mut self, rate: f64, profile: &[(Duration, f64)], end: u64) -> Option<u64> {
-        let highest = profile.iter().map(|&(_, factor)| factor).fold(0.0, f64::max);
-        let highest = if profile.is_empty() { 1.0 } else { highest };
+        let highest = self.highest;
         if highest <= 0.0 {
             return None;
         }

@@ -21,7 +21,7 @@ const LOOKS_PER_CHECK: u64 = 20;
 
 pub(super) struct Balancer {
     pub(super) pool: Rc<RefCell<Pool>>,
-    /// The requests in its queue, with their attempts.
+    /// The requests in its queue, with the serials of their waits.
     pub(super) waiters: BTreeMap<WaiterId, (u32, u64)>,
     /// When the next wake-up is scheduled.
     wake: u64,
@@ -46,8 +46,8 @@ pub(super) struct Wishes {
     pub(super) probes: Vec<Probe>,
     /// When to be woken, if that is not scheduled yet.
     pub(super) wake: Option<u64>,
-    /// The requests of its queue that have news, with their attempts.
-    pub(super) turns: Vec<(WaiterId, u32, u64)>,
+    /// The requests of its queue that have news, with the serials of their waits.
+    pub(super) turns: Vec<(u32, u64)>,
     /// What it noticed.
     pub(super) changes: Vec<(u32, Change)>,
 }
@@ -69,17 +69,17 @@ impl Balancer {
         Self { pool: Rc::new(RefCell::new(pool)), waiters: BTreeMap::new(), wake: u64::MAX }
     }
 
-    /// Does what time asks for, and says what is to be done; gives whether there may be something. Called after
-    /// each call to the pool.
+    /// Whether there may be something to do: to be asked after each call to the pool.
     #[inline]
-    pub(super) fn tend(&mut self, index: u32, now: u64, wishes: &mut Wishes) -> bool {
+    pub(super) fn wants(&self) -> bool {
+        self.pool.borrow().wants(Instant::from_nanos(self.wake))
+    }
+
+    /// Does what time asks for, and says what else is to be done.
+    pub(super) fn serve(&mut self, index: u32, now: u64, wishes: &mut Wishes) {
         let mut pool = self.pool.borrow_mut();
-        let due = pool.next_wake().map_or(u64::MAX, Instant::as_nanos);
-        if due >= self.wake && !pool.has_transitions() && !pool.has_woken() && !pool.has_probes() {
-            return false;
-        }
         let at = Instant::from_nanos(now);
-        if due <= now {
+        if pool.next_wake().is_some_and(|due| due <= at) {
             pool.wake(at);
             while let Some(check) = pool.poll_check(at) {
                 let by = pool.config().health_check.as_ref().map_or(0, |check| nanos(check.timeout));
@@ -101,8 +101,7 @@ impl Balancer {
             });
         }
         while let Some(id) = pool.poll_woken() {
-            let turn = self.waiters.get(&id).map(|&(request, attempt)| (id, request, attempt));
-            wishes.turns.extend(turn);
+            wishes.turns.extend(self.waiters.get(&id));
         }
         while let Some(transition) = pool.poll_transition() {
             wishes.changes.push((backend_at(transition.addr), transition.change));
@@ -111,7 +110,6 @@ impl Balancer {
             self.wake = next.max(now + 1);
             wishes.wake = Some(self.wake);
         }
-        true
     }
 
     /// The wake-up that was scheduled is there, unless an earlier one came in its place.

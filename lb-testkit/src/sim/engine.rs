@@ -33,10 +33,10 @@ use super::{
     Error,
     arrivals::Process,
     balancer::{Balancer, Check, Look, Wishes, backend_at},
-    fault::{self, Condition, Strike},
+    fault::{self, Condition, Failing, Strike},
     keys::Draw,
     measure::Measure,
-    model::{Arrivals, Model},
+    model::{Arrivals, Backend, Model},
     outcome::{Failure, Ledger, Outcome},
     probe::{Gauge, Probe, Stage},
     queue::{LaneId, Queue},
@@ -78,13 +78,13 @@ enum What {
     /// A try reaches its backend.
     Reach { job: JobId },
     /// A backend is done with a try.
-    Done { backend: u32, job: JobId, serial: u64 },
+    Done { job: JobId, serial: u64 },
     /// An answer reaches the balancer.
     Answer { job: JobId },
     /// A failure reaches the balancer.
     Fail { job: JobId, kind: FailureKind },
     /// A request in a balancer's queue has its turn, or its time is up.
-    Turn { request: u32, waiter: WaiterId, attempt: u64 },
+    Turn { request: u32, wait: u64 },
     /// The exchange's deadline.
     Deadline { request: u32, attempt: u64 },
     /// The head of a response is overdue.
@@ -109,11 +109,10 @@ enum What {
 
 /// A client's request, from its arrival to its end.
 struct Request {
-    exchange: Option<Exchange<Rc<RefCell<Pool>>>>,
-    /// Unique in the run, as are the next two: they tell what belongs to it from what is over.
+    /// Unique in the run, as are the serials below: they tell what belongs to it from what is over.
     id: u64,
-    /// Its place in the queue of its balancer, while it has one.
-    waiting: Option<WaiterId>,
+    /// Its place in the queue of its balancer, while it has one, and the serial of the wait.
+    waiting: Option<(WaiterId, u64)>,
     /// Of the attempt that is on.
     attempt: u64,
     /// Of the try that is on.
@@ -136,9 +135,13 @@ struct Run<'a> {
     balancers: Vec<Balancer>,
     stations: Vec<Station>,
     conditions: Vec<Condition>,
+    /// Whether nothing but a slot stands between a backend and a try that reaches it.
+    just_serves: Vec<bool>,
     strikes: Vec<Strike<'a>>,
     jobs: Jobs,
     requests: Slab<Request>,
+    /// What the balancer knows of each request, by the same places: apart, so that what is large stays where it is.
+    exchanges: Vec<Option<Exchange<Rc<RefCell<Pool>>>>>,
     checks: Slab<Check>,
     probes: Slab<Probe>,
     /// Of each backend; none where nobody probes.
@@ -215,7 +218,7 @@ pub(super) fn run(model: &Model, seed: u64, progress: &AtomicU64) -> Result<Outc
 impl<'a> Run<'a> {
     fn new(model: &'a Model, seed: u64) -> Self {
         let fork = |label| Prng::new(seed).fork(label);
-        let mut queue = Queue::new();
+        let mut queue = Queue::new(What::Arrive);
         let deadline = nanos(model.deadline);
         let lanes = Lanes {
             deadline: queue.lane(deadline),
@@ -235,9 +238,11 @@ impl<'a> Run<'a> {
                 .map(|(index, backend)| Station::new(index, backend.discipline, backend.slots))
                 .collect(),
             conditions: vec![Condition::GOOD; model.backends.len()],
+            just_serves: vec![false; model.backends.len()],
             strikes: fault::strikes(&model.faults, &mut fork(label::FAULTS)),
             jobs: Slab::new(),
             requests: Slab::new(),
+            exchanges: Vec::new(),
             checks: Slab::new(),
             probes: Slab::new(),
             gauges: gauges(model),
@@ -297,7 +302,7 @@ impl<'a> Run<'a> {
                 }
             }
             What::Reach { job } => self.reach(job),
-            What::Done { backend, job, serial } => self.complete(backend, job, serial),
+            What::Done { job, serial } => self.complete(job, serial),
             What::Answer { job } => self.answer(job),
             What::Fail { job, kind } => self.fail(job, kind),
             What::Deadline { request, attempt } => {
@@ -305,8 +310,8 @@ impl<'a> Run<'a> {
                     self.head_timeout(request);
                 }
             }
-            What::Turn { request, waiter, attempt } => {
-                let waits = |request: &Request| (request.waiting, request.attempt) == (Some(waiter), attempt);
+            What::Turn { request, wait } => {
+                let waits = |request: &Request| request.waiting.is_some_and(|(_, serial)| serial == wait);
                 if self.requests.get(request as usize).is_some_and(waits) {
                     let balancer = self.requests[request as usize].balancer;
                     self.advance(request);
@@ -377,11 +382,11 @@ impl<'a> Run<'a> {
         }
         let on_the_way = self.jobs.iter().filter(|(_, job)| job.state == State::Sent).count();
         self.ledger.not_reached += on_the_way as u64;
-        for (_, request) in &mut self.requests {
+        for (_, request) in &self.requests {
             self.ledger.left += 1;
             self.ledger.sojourns += u128::from(now - request.arrived);
-            request.exchange = None;
         }
+        self.exchanges.clear();
         for balancer in &self.balancers {
             let pool = balancer.pool.borrow();
             self.ledger.held += pool.in_flight() + u64::from(pool.pending());

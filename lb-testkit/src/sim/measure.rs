@@ -109,8 +109,8 @@ impl Measure {
 
     /// So many requests are at a backend.
     #[inline]
-    pub(super) fn present(&mut self, backend: u32, present: u32) {
-        let most = &mut self.outcome.backends[backend as usize].present_max;
+    pub(super) fn present(&mut self, backend: usize, present: u32) {
+        let most = &mut self.outcome.backends[backend].present_max;
         *most = (*most).max(present);
     }
 

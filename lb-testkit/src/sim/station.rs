@@ -107,8 +107,6 @@ pub struct Account {
 
 #[derive(Debug)]
 pub(super) struct Station {
-    /// Which backend it is.
-    index: u32,
     slots: u32,
     speed: u64,
     pub(super) account: Account,
@@ -135,6 +133,8 @@ enum Kind {
     },
 }
 
+/// More than a run has jobs, so that each serial is one station's.
+const SERIALS_PER_STATION: u64 = 1 << 40;
 /// Longer queues are one class of [`Station::occupancy`].
 const OCCUPANCY_CLASSES: usize = 64;
 
@@ -145,14 +145,13 @@ impl Station {
             Discipline::Sharing => Kind::Shared { jobs: BinaryHeap::new(), virtual_time: 0, announced: 0 },
         };
         Self {
-            index,
             slots: slots.max(1),
             speed: FULL_SPEED,
             account: Account::default(),
             occupancy: vec![0; OCCUPANCY_CLASSES],
             watched: false,
             kind,
-            serials: 0,
+            serials: u64::from(index) * SERIALS_PER_STATION,
         }
     }
 
@@ -234,9 +233,7 @@ impl Station {
     #[inline]
     pub(super) fn complete(&mut self, due: Due, jobs: &mut Jobs, now: u64) -> Option<(JobId, Option<Due>)> {
         let id = match &self.kind {
-            Kind::Fifo { .. } => {
-                is_here(self.index, State::Running, due.serial, due.job, jobs).then_some(due.job)?
-            }
+            Kind::Fifo { .. } => is_here(State::Running, due.serial, due.job, jobs).then_some(due.job)?,
             Kind::Shared { jobs: heap, announced, .. } => {
                 let &Reverse((_, _, id)) = heap.peek().filter(|_| *announced == due.serial)?;
                 id
@@ -300,15 +297,12 @@ impl Station {
     pub(super) fn present(&self, jobs: &Jobs) -> Vec<JobId> {
         match &self.kind {
             Kind::Fifo { queue, running } => {
-                let waits =
-                    |&&(id, serial): &&(JobId, u64)| is_here(self.index, State::Waiting, serial, id, jobs);
+                let waits = |&&(id, serial): &&(JobId, u64)| is_here(State::Waiting, serial, id, jobs);
                 let waiting = queue.iter().filter(waits).map(|&(id, _)| id);
                 running.iter().copied().chain(waiting).collect()
             }
             Kind::Shared { jobs: heap, .. } => {
-                let runs = |&(_, serial, id): &(u128, u64, JobId)| {
-                    is_here(self.index, State::Running, serial, id, jobs)
-                };
+                let runs = |&(_, serial, id): &(u128, u64, JobId)| is_here(State::Running, serial, id, jobs);
                 let mut present: Vec<_> = heap.iter().map(|&Reverse(entry)| entry).filter(runs).collect();
                 present.sort_unstable();
                 present.into_iter().map(|(_, _, id)| id).collect()
@@ -319,7 +313,7 @@ impl Station {
     fn start_next(&mut self, jobs: &mut Jobs, now: u64) -> Option<Due> {
         let Kind::Fifo { queue, .. } = &mut self.kind else { return None };
         while let Some((id, serial)) = queue.pop_front() {
-            if is_here(self.index, State::Waiting, serial, id, jobs) {
+            if is_here(State::Waiting, serial, id, jobs) {
                 return self.start(id, jobs, now);
             }
         }
@@ -340,10 +334,7 @@ impl Station {
     /// The completion that is next at a shared station.
     fn announce(&mut self, jobs: &Jobs, now: u64) -> Option<Due> {
         let Kind::Shared { jobs: heap, virtual_time, announced } = &mut self.kind else { return None };
-        let index = self.index;
-        while heap
-            .peek()
-            .is_some_and(|&Reverse((_, serial, id))| !is_here(index, State::Running, serial, id, jobs))
+        while heap.peek().is_some_and(|&Reverse((_, serial, id))| !is_here(State::Running, serial, id, jobs))
         {
             heap.pop();
         }
@@ -361,12 +352,11 @@ impl Station {
     }
 }
 
-/// Whether the job that had this serial at this station is still there, in this state. Places of jobs are
-/// used again; a serial tells them apart within a station.
+/// Whether the job that had this serial at its station is still there, in this state. Places of jobs are
+/// used again; a serial tells them apart.
 #[inline]
-fn is_here(station: u32, state: State, serial: u64, id: JobId, jobs: &Jobs) -> bool {
-    jobs.get(id as usize)
-        .is_some_and(|job| job.serial == serial && job.state == state && job.backend == station)
+fn is_here(state: State, serial: u64, id: JobId, jobs: &Jobs) -> bool {
+    jobs.get(id as usize).is_some_and(|job| job.serial == serial && job.state == state)
 }
 
 /// When so much work is done at this speed; never at speed 0.

@@ -28,76 +28,93 @@ impl Run<'_> {
         self.ledger.cut_off += 1;
         self.ledger.backend_sojourns += u128::from(now - entered);
         let due = self.stations[backend as usize].leave(id, &mut self.jobs, now);
-        self.schedule(backend, due);
+        self.schedule(due);
     }
 
+    #[inline]
     pub(super) fn reach(&mut self, id: JobId) {
-        self.jobs[id as usize].state = State::Away;
-        let job = self.jobs[id as usize];
-        let backend = &self.model.backends[job.backend as usize];
-        let condition = &self.conditions[job.backend as usize];
-        let station = &self.stations[job.backend as usize];
+        let backend = self.jobs[id as usize].backend as usize;
+        if self.just_serves[backend] {
+            self.serve(id, backend);
+        } else {
+            self.reach_with_care(id);
+        }
+    }
+
+    #[inline(never)]
+    fn reach_with_care(&mut self, id: JobId) {
+        let job = &mut self.jobs[id as usize];
+        job.state = State::Away;
+        let (place, connect_by) = (job.backend as usize, job.connect_by);
+        let backend = &self.model.backends[place];
+        let condition = &self.conditions[place];
+        let station = &self.stations[place];
         let is_full = backend.connections.is_some_and(|most| station.account.present >= most);
-        if !self.model.client.abandoned_work && !self.is_awaited(&job) {
+        if !self.model.client.abandoned_work && !self.is_awaited(&self.jobs[id as usize]) {
             self.ledger.not_reached += 1;
             self.jobs.remove(id as usize);
         } else if condition.unreachable {
             self.ledger.not_reached += 1;
-            self.queue.at(job.connect_by, What::Fail { job: id, kind: FailureKind::ConnectTimeout });
+            self.queue.at(connect_by, What::Fail { job: id, kind: FailureKind::ConnectTimeout });
         } else if condition.refuses || is_full {
             self.ledger.not_reached += 1;
             let what = What::Fail { job: id, kind: FailureKind::Connect };
-            self.queue.after(self.lanes.network[job.backend as usize], what);
-        } else if let Some((status, after)) = self.answer_at_once(&job) {
+            self.queue.after(self.lanes.network[place], what);
+        } else if let Some((status, after)) = self.answer_at_once(place) {
             self.ledger.failed_at_once += 1;
             self.jobs[id as usize].status = status;
             let at = self.queue.now().saturating_add(after).saturating_add(nanos(backend.latency));
             self.queue.at(at, What::Answer { job: id });
         } else {
-            self.serve(id);
+            self.may_fail(id, place);
+            self.serve(id, place);
+        }
+    }
+
+    fn may_fail(&mut self, id: JobId, backend: usize) {
+        if let Some(failing) = self.conditions[backend].failing
+            && failing.after.is_none()
+            && self.draws_failure(failing)
+        {
+            self.jobs[id as usize].status = failing.status;
         }
     }
 
     /// Status and delay of an error that takes no slot.
-    pub(super) fn answer_at_once(&mut self, job: &Job) -> Option<(u16, u64)> {
-        let failing = self.conditions[job.backend as usize].failing;
-        if let Some((status, after)) = failing.and_then(|failing| Some((failing.status, failing.after?)))
-            && self.draws_failure(job)
+    fn answer_at_once(&mut self, backend: usize) -> Option<(u16, u64)> {
+        if let Some(failing) = self.conditions[backend].failing
+            && let Some(after) = failing.after
+            && self.draws_failure(failing)
         {
-            return Some((status, after));
+            return Some((failing.status, after));
         }
-        let full = self.model.backends[job.backend as usize].queue?;
-        let station = &self.stations[job.backend as usize];
+        let full = self.model.backends[backend].queue?;
+        let station = &self.stations[backend];
         (station.free_slots() == 0 && station.waiting() >= full).then_some((503, 0))
     }
 
-    pub(super) fn draws_failure(&mut self, job: &Job) -> bool {
-        let share = self.conditions[job.backend as usize].failing.map_or(0, |failing| failing.share);
+    fn draws_failure(&mut self, failing: Failing) -> bool {
+        let share = failing.share;
         share == u64::MAX || (share > 0 && self.prngs.share.next_u64() < share)
     }
 
-    pub(super) fn serve(&mut self, id: JobId) {
+    #[inline]
+    fn serve(&mut self, id: JobId, backend: usize) {
         let now = self.queue.now();
-        let job = self.jobs[id as usize];
-        let fails = self.conditions[job.backend as usize].failing.filter(|failing| failing.after.is_none());
-        if let Some(failing) = fails
-            && self.draws_failure(&job)
-        {
-            self.jobs[id as usize].status = failing.status;
-        }
-        let station = &mut self.stations[job.backend as usize];
+        let station = &mut self.stations[backend];
         let due = station.enter(id, &mut self.jobs, now);
-        self.measure.present(job.backend, station.account.present);
-        self.schedule(job.backend, due);
+        self.measure.present(backend, station.account.present);
+        self.schedule(due);
     }
 
-    pub(super) fn complete(&mut self, backend: u32, job: JobId, serial: u64) {
+    pub(super) fn complete(&mut self, job: JobId, serial: u64) {
         let now = self.queue.now();
         let due = Due { at: now, job, serial };
+        let Some(backend) = self.jobs.get(job as usize).map(|job| job.backend) else { return };
         let Some((id, next)) = self.stations[backend as usize].complete(due, &mut self.jobs, now) else {
             return;
         };
-        self.schedule(backend, next);
+        self.schedule(next);
         self.ledger.served += 1;
         let job = &self.jobs[id as usize];
         self.ledger.backend_sojourns += u128::from(now - job.entered);
@@ -112,9 +129,9 @@ impl Run<'_> {
     }
 
     #[inline]
-    pub(super) fn schedule(&mut self, backend: u32, due: Option<Due>) {
+    pub(super) fn schedule(&mut self, due: Option<Due>) {
         if let Some(Due { at, job, serial }) = due {
-            self.queue.at(at, What::Done { backend, job, serial });
+            self.queue.at(at, What::Done { job, serial });
         }
     }
 
@@ -150,10 +167,15 @@ impl Run<'_> {
             ..Condition::GOOD
         };
         let old = std::mem::replace(&mut self.conditions[backend], condition.and(own));
-        let speed = self.conditions[backend].speed;
+        let Condition { speed, refuses, unreachable, failing, .. } = self.conditions[backend];
+        let Backend { connections, queue, .. } = &self.model.backends[backend];
+        self.just_serves[backend] = !(refuses || unreachable || failing.is_some())
+            && connections.is_none()
+            && queue.is_none()
+            && self.model.client.abandoned_work;
         self.stations[backend].set_speed(speed, &mut self.jobs, now, &mut self.dues);
         for Due { at, job, serial } in self.dues.drain(..) {
-            self.queue.at(at, What::Done { backend: backend as u32, job, serial });
+            self.queue.at(at, What::Done { job, serial });
         }
         if old.drained != condition.drained {
             for balancer in 0..self.balancers.len() {

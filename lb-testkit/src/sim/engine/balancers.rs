@@ -7,8 +7,14 @@ impl Run<'_> {
     pub(super) fn advance(&mut self, index: u32) {
         let now = Instant::from_nanos(self.queue.now());
         self.unqueue(index);
-        let Some(exchange) = &mut self.requests[index as usize].exchange else { return };
-        match exchange.next(now) {
+        let Some(exchange) = &mut self.exchanges[index as usize] else { return };
+        let next = exchange.next(now);
+        self.follow(index, next);
+    }
+
+    #[inline]
+    pub(super) fn follow(&mut self, index: u32, next: Next) {
+        match next {
             Next::Try(attempt) => self.launch(index, attempt),
             Next::Wait(waiting) => self.enqueue(index, waiting),
             Next::Reply(reason) => self.end_attempt(index, Failure::Balancer(reason)),
@@ -16,16 +22,16 @@ impl Run<'_> {
     }
 
     pub(super) fn enqueue(&mut self, index: u32, waiting: Waiting) {
+        let wait = self.serial();
         let request = &mut self.requests[index as usize];
-        request.waiting = Some(waiting.id);
-        let attempt = request.attempt;
-        self.balancers[request.balancer as usize].waiters.insert(waiting.id, (index, attempt));
-        self.queue.at(waiting.until.as_nanos(), What::Turn { request: index, waiter: waiting.id, attempt });
+        request.waiting = Some((waiting.id, wait));
+        self.balancers[request.balancer as usize].waiters.insert(waiting.id, (index, wait));
+        self.queue.at(waiting.until.as_nanos(), What::Turn { request: index, wait });
     }
 
     pub(super) fn unqueue(&mut self, index: u32) {
         let request = &mut self.requests[index as usize];
-        if let Some(id) = request.waiting.take() {
+        if let Some((id, _)) = request.waiting.take() {
             self.balancers[request.balancer as usize].waiters.remove(&id);
         }
     }
@@ -65,28 +71,29 @@ impl Run<'_> {
     }
 
     pub(super) fn answer(&mut self, id: JobId) {
-        let job = self.jobs.remove(id as usize);
-        if !self.is_awaited(&job) {
+        let Job { request: index, attempt, status, .. } = self.jobs[id as usize];
+        self.jobs.remove(id as usize);
+        let request = self.requests.get_mut(index as usize).filter(|request| request.try_ == attempt);
+        let Some(request) = request else {
             self.ledger.wasted += 1;
             return;
-        }
+        };
         let now = Instant::from_nanos(self.queue.now());
-        let request = &mut self.requests[job.request as usize];
         let balancer = request.balancer;
         request.job = None;
-        let Some(exchange) = &mut request.exchange else { return };
-        match exchange.on(Event::Response { status: job.status, sent: Sent::Head }, now) {
+        let place = &mut self.exchanges[index as usize];
+        let Some(exchange) = place else { return };
+        match exchange.on(Event::Response { status, sent: Sent::Head }, now) {
             Step::Forward => {
-                if let Some(exchange) = request.exchange.take() {
-                    exchange.finish(End::Complete, now);
-                }
-                match job.status {
-                    500.. => self.end_attempt(job.request, Failure::Status(job.status)),
-                    _ => self.conclude(job.request, Ok(())),
+                exchange.end(End::Complete, now);
+                *place = None;
+                match status {
+                    500.. => self.end_attempt(index, Failure::Status(status)),
+                    _ => self.conclude(index, Ok(())),
                 }
             }
-            Step::Retry => self.advance(job.request),
-            Step::Reply(reason) => self.end_attempt(job.request, Failure::Balancer(reason)),
+            Step::Retry => self.advance(index),
+            Step::Reply(reason) => self.end_attempt(index, Failure::Balancer(reason)),
         }
         self.tend(balancer);
     }
@@ -106,9 +113,8 @@ impl Run<'_> {
 
     pub(super) fn on_failure(&mut self, index: u32, kind: FailureKind) {
         let now = Instant::from_nanos(self.queue.now());
-        let request = &mut self.requests[index as usize];
-        let balancer = request.balancer;
-        let Some(exchange) = &mut request.exchange else { return };
+        let balancer = self.requests[index as usize].balancer;
+        let Some(exchange) = &mut self.exchanges[index as usize] else { return };
         let sent = match kind {
             FailureKind::Connect | FailureKind::ConnectTimeout => Sent::Nothing,
             _ => Sent::Head,
@@ -122,16 +128,18 @@ impl Run<'_> {
     }
 
     /// Lets a balancer do what is due.
-    #[inline]
+    #[inline(always)]
     pub(super) fn tend(&mut self, balancer: u32) {
-        let now = self.queue.now();
-        if self.balancers[balancer as usize].tend(balancer, now, &mut self.wishes) {
-            self.grant(balancer, now);
+        if self.balancers[balancer as usize].wants() {
+            self.grant(balancer);
         }
     }
 
     /// Schedules what a balancer wants.
-    fn grant(&mut self, balancer: u32, now: u64) {
+    #[inline(never)]
+    fn grant(&mut self, balancer: u32) {
+        let now = self.queue.now();
+        self.balancers[balancer as usize].serve(balancer, now, &mut self.wishes);
         if let Some(at) = self.wishes.wake.take() {
             self.queue.at(at, What::Wake { balancer });
         }
@@ -145,8 +153,8 @@ impl Run<'_> {
             let index = self.probes.insert(probe) as u32;
             self.queue.at(now + latency, What::Probe { index });
         }
-        for (waiter, request, attempt) in self.wishes.turns.drain(..) {
-            self.queue.at(now, What::Turn { request, waiter, attempt });
+        for (request, wait) in self.wishes.turns.drain(..) {
+            self.queue.at(now, What::Turn { request, wait });
         }
         for (backend, change) in self.wishes.changes.drain(..) {
             self.measure.notice(now, balancer, backend, change, &self.strikes);

@@ -5,7 +5,7 @@ use super::*;
 impl Run<'_> {
     pub(super) fn expect_arrival(&mut self) {
         match self.arrivals.next(self.end) {
-            Some(at) => self.queue.at(at, What::Arrive),
+            Some(at) => self.queue.next_single(at),
             None => self.exhausted = true,
         }
     }
@@ -26,7 +26,6 @@ impl Run<'_> {
         let (bucket, measured) = self.measure.arrive(now);
         let id = self.serial();
         let request = self.requests.insert(Request {
-            exchange: None,
             id,
             waiting: None,
             attempt: 0,
@@ -40,6 +39,9 @@ impl Run<'_> {
             bucket,
             measured,
         }) as u32;
+        if self.exchanges.len() <= request as usize {
+            self.exchanges.push(None);
+        }
         if let Some(patience) = &self.model.client.patience {
             let at = now.saturating_add(patience.sample(&mut self.prngs.patience));
             self.queue.at(at, What::Leave { request, id });
@@ -64,10 +66,11 @@ impl Run<'_> {
         };
         let pool = self.balancers[balancer as usize].pool.clone();
         match Exchange::begin(pool, facts, Instant::from_nanos(now)) {
-            Ok(exchange) => {
-                request.exchange = Some(exchange);
+            Ok(mut exchange) => {
+                let next = exchange.next(Instant::from_nanos(now));
+                self.exchanges[index as usize] = Some(exchange);
                 self.arm(index, attempt);
-                self.advance(index);
+                self.follow(index, next);
             }
             Err(reason) => self.end_attempt(index, Failure::Balancer(reason)),
         }
@@ -98,17 +101,15 @@ impl Run<'_> {
         let now = Instant::from_nanos(self.queue.now());
         self.orphan(index);
         self.unqueue(index);
-        let request = &mut self.requests[index as usize];
-        if let Some(exchange) = request.exchange.take() {
+        if let Some(exchange) = self.exchanges[index as usize].take() {
             exchange.finish(End::ClientLeft, now);
-            let balancer = request.balancer;
-            self.tend(balancer);
+            self.tend(self.requests[index as usize].balancer);
         }
     }
 
     pub(super) fn end_attempt(&mut self, index: u32, failure: Failure) {
+        self.exchanges[index as usize] = None;
         let request = &mut self.requests[index as usize];
-        request.exchange = None;
         request.attempt = 0;
         if request.attempts > self.model.client.retries {
             self.conclude(index, Err(failure));
