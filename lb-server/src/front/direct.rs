@@ -78,7 +78,9 @@ impl Front {
         };
         if !self.eof.get() {
             let mut buffer = ReadBuf::new(&mut memory[held..]);
-            match Pin::new(&mut *self.stream.borrow_mut()).poll_read(cx, &mut buffer) {
+            // Bound first: in the `match` the socket would be borrowed to its end.
+            let read = Pin::new(&mut *self.stream.borrow_mut()).poll_read(cx, &mut buffer);
+            match read {
                 Poll::Ready(Ok(())) if buffer.filled().is_empty() => self.ended(),
                 Poll::Ready(Ok(())) => held += buffer.filled().len(),
                 Poll::Ready(Err(_)) => {
@@ -123,7 +125,8 @@ impl Front {
     /// Sends all of it. Ready when that has left.
     pub(super) fn poll_send(&self, cx: &mut Context<'_>, out: &mut Outbox) -> Poll<std::io::Result<()>> {
         while !out.is_sent() {
-            match out.poll_write(cx, &mut *self.stream.borrow_mut()) {
+            let written = out.poll_write(cx, &mut *self.stream.borrow_mut());
+            match written {
                 Poll::Ready(written) => {
                     written?;
                     self.wrote();

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use lb_server::Shutdown;
 use lb_testkit::{Backend, Behaviour, End, Framing, Gate, RawClient};
 use lb_tests::{Line, Setup, Stage};
 
@@ -269,4 +270,19 @@ async fn the_two_take_turns_on_one_connection() {
     assert_eq!(targets, ["/plain", "/upload", "/one", "/upload"].repeat(5));
     assert!(direct(&stage) >= 1);
     stage.assert_idle();
+}
+
+/// Looking whether its first bytes had come, a worker panicked: it was still reading from the socket.
+#[tokio::test]
+async fn a_connection_that_was_never_used_ends_quietly() {
+    let (_mango, stage) = setup().await;
+    let mut silent = stage.client().await;
+    let mut used = stage.client().await;
+    assert_eq!(used.get("/", "a").await.unwrap().status(), 200);
+    while stage.server.workers().iter().map(|worker| worker.parked).sum::<usize>() < 2 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(stage.server.shutdown().await, Shutdown::Clean);
+    assert_eq!(silent.read_to_end().await.unwrap(), b"");
+    assert_eq!(used.read_to_end().await.unwrap(), b"");
 }
