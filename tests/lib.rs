@@ -17,6 +17,10 @@ mod log;
 use std::{
     net::SocketAddr,
     pin::pin,
+    sync::{
+        Once,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Waker},
 };
 
@@ -41,8 +45,18 @@ impl Stage {
     /// When the configuration is not valid, or the balancer does not start.
     #[must_use]
     pub fn start(toml: &str) -> Self {
+        Self::start_with(toml, library_only())
+    }
+
+    /// The same, and whether the HTTP library is to serve all requests.
+    ///
+    /// # Panics
+    /// Like [`Stage::start`].
+    #[must_use]
+    pub fn start_with(toml: &str, library_only: bool) -> Self {
+        hear_panics();
         let log = Log::default();
-        let options = Options { observer: Some(log.observer()), seed: Some(1) };
+        let options = Options { observer: Some(log.observer()), seed: Some(1), library_only };
         let server = Server::start(&valid(toml), options).unwrap_or_else(|error| panic!("{error}"));
         Self { server, log }
     }
@@ -81,12 +95,37 @@ impl Stage {
     }
 }
 
+/// How often a worker's thread has panicked in this process. The runtime keeps a connection's panic to itself.
+static WORKER_PANICS: AtomicUsize = AtomicUsize::new(0);
+
+/// Counts the panics of workers from now on.
+fn hear_panics() {
+    static HEARS: Once = Once::new();
+    HEARS.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if std::thread::current().name().is_some_and(|name| name.starts_with("lb-worker")) {
+                WORKER_PANICS.fetch_add(1, Ordering::Relaxed);
+            }
+            usual(info);
+        }));
+    });
+}
+
 impl Drop for Stage {
     fn drop(&mut self) {
+        let panics = WORKER_PANICS.load(Ordering::Relaxed);
+        assert!(panics == 0 || std::thread::panicking(), "a worker panicked: see above");
         // The commands are on their way after one poll; nobody waits for the answer.
         let _ = pin!(self.server.shutdown()).as_mut().poll(&mut Context::from_waker(Waker::noop()));
         self.server.force();
     }
+}
+
+/// Whether this run is about the requests that the HTTP library serves. Plain ones are served without it, and
+/// nearly all of a test's are plain; so the suite runs once more, with this variable set.
+fn library_only() -> bool {
+    std::env::var_os("LB_TEST_LIBRARY_ONLY").is_some()
 }
 
 /// Reads a configuration.

@@ -17,6 +17,7 @@ use lb_core::config::{self, LogFormat};
 
 use crate::writer::{Sink, Writer};
 pub use record::Record;
+pub(crate) use text::push_number;
 
 /// Most bytes of lines that wait to be written; past it lines are dropped.
 pub const BACKLOG_BYTES_MAX: usize = 8 << 20;

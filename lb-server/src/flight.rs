@@ -1,10 +1,8 @@
 //! One request in flight: all that is known of it, until its line is in the log.
 
-use std::{borrow::Cow, net::IpAddr, rc::Rc, sync::Arc, time::SystemTime};
+use std::{net::IpAddr, rc::Rc, sync::Arc, time::SystemTime};
 
-use http::{HeaderMap, HeaderValue, Method, Response, Version, header, request};
-use http_body::Body;
-use hyper::ext::ReasonPhrase;
+use http::{HeaderValue, header};
 use lb_core::{
     client_addr::client_addr,
     config,
@@ -17,19 +15,18 @@ use lb_core::{
 
 use crate::{
     access_log::Record,
-    forwarded::{self, Fields, RequestId, X_REQUEST_ID},
+    answer::Answer,
+    forwarded::{RequestId, X_REQUEST_ID},
     front::Front,
     outgoing::Received,
     reply::{self, Manner},
     request_body::RequestBody,
+    request_head::RequestHead,
     response_body::ResponseBody,
     snapshot::{NO_EDITS, SharedPool, Snapshot},
-    upstream::{Connection, Head, ResponseStream},
+    upstream::{Connection, FieldLines, Head, ResponseStream},
     worker::Worker,
 };
-
-/// Room for fields that a connection keeps for its next request.
-const KEPT_FIELDS_MAX: usize = 32;
 
 /// Why the balancer answers by itself.
 pub(crate) struct Refused {
@@ -59,7 +56,7 @@ pub(crate) struct Flight {
     /// The client's `Connection` says more than whether it stays.
     connection_names_fields: bool,
     /// The request as it came.
-    pub(crate) parts: request::Parts,
+    pub(crate) head: RequestHead,
     pub(crate) route: Option<RouteId>,
     pub(crate) exchange: Option<Exchange<SharedPool>>,
     /// The sticky session that the request belongs to.
@@ -76,33 +73,30 @@ pub(crate) struct Flight {
 }
 
 impl Flight {
-    pub(crate) fn begin(front: Rc<Front>, parts: request::Parts) -> Box<Self> {
-        let headers = &parts.headers;
+    pub(crate) fn begin(front: Rc<Front>, head: RequestHead) -> Box<Self> {
         let (mut closes, mut keeps, mut connection_names_fields) = (false, false, false);
-        let connection = headers.get(header::CONNECTION).map(|_| headers.get_all(header::CONNECTION));
-        for said in connection.iter().flatten().map(HeaderValue::as_bytes) {
-            let says_close = said.eq_ignore_ascii_case(b"close");
-            let says_keep = said.eq_ignore_ascii_case(b"keep-alive");
+        for option in head.connection_options() {
+            let says_close = option.eq_ignore_ascii_case(b"close");
+            let says_keep = option.eq_ignore_ascii_case(b"keep-alive");
             closes |= says_close;
             keeps |= says_keep;
             connection_names_fields |= !says_close && !says_keep;
         }
-        front.begin(parts.version, closes || parts.version == Version::HTTP_10 && !keeps);
+        front.begin(head.version(), closes || head.is_10() && !keeps);
         let worker = &front.worker;
         let peer = front.peer.ip().to_canonical();
         let trusted = front.listener.trusted.contains(peer);
-        let client =
-            if trusted { client_addr(peer, &front.listener.trusted, &Fields(headers)) } else { peer };
-        let given_id = if trusted { headers.get(&X_REQUEST_ID).filter(|id| !id.is_empty()) } else { None };
+        let client = if trusted { client_addr(peer, &front.listener.trusted, &head) } else { peer };
+        let given_id = if trusted { head.value(X_REQUEST_ID).filter(|id| !id.is_empty()) } else { None };
         Box::new(Self {
             snapshot: worker.snapshot(),
             started: worker.now(),
             deadline: None,
             trusted,
             client,
-            request_id: given_id.map_or_else(|| worker.new_request_id(), |id| RequestId::Given(id.clone())),
+            request_id: given_id.map_or_else(|| worker.new_request_id(), |id| RequestId::Given(id.into())),
             connection_names_fields,
-            parts,
+            head,
             route: None,
             exchange: None,
             session: None,
@@ -119,17 +113,10 @@ impl Flight {
         })
     }
 
-    /// `host[:port]` that the request is for.
-    pub(crate) fn authority(&self) -> Option<&str> {
-        forwarded::authority(&self.parts)
-    }
-
     /// What heads to backends are written from.
     pub(crate) fn received(&self) -> Received<'_> {
         Received {
-            method: self.parts.method.as_str(),
-            authority: self.authority(),
-            headers: &self.parts.headers,
+            head: &self.head,
             connection_names_fields: self.connection_names_fields,
             trusted: self.trusted,
             peer: self.front.peer_text(),
@@ -155,11 +142,7 @@ impl Flight {
     }
 
     /// The backend's response, on its way to the client.
-    pub(crate) fn relay(
-        mut self: Box<Self>,
-        head: Head,
-        stream: Box<ResponseStream>,
-    ) -> Response<ResponseBody> {
+    pub(crate) fn relay(mut self: Box<Self>, head: Head, stream: Box<ResponseStream>) -> Answer {
         let Head { status, mut fields, trailer, .. } = head;
         self.status = status.as_u16();
         self.reason = None;
@@ -172,37 +155,9 @@ impl Flight {
         if !fields.has_date() {
             fields.push_field(header::DATE.as_str(), &self.worker().http_date());
         }
-        self.front.answers_with(fields.into_bytes());
-        let mut headers = self.spare_map();
-        headers.extend(trailer.into_iter().map(|value| (header::TRAILER, value)));
-        let ends_with_connection =
-            self.parts.version == Version::HTTP_10 && stream.size_hint().exact().is_none();
-        let mut response = Response::new(ResponseBody::backend(self, stream));
-        if ends_with_connection {
-            // hyper would say that it keeps it.
-            *response.version_mut() = Version::HTTP_10;
-        }
-        *response.status_mut() = status;
-        *response.headers_mut() = headers;
-        if status.canonical_reason().is_none() {
-            // hyper would make one up.
-            response.extensions_mut().insert(ReasonPhrase::from_static(b""));
-        }
-        response
-    }
-
-    /// An empty map for the answer: the request's own if nobody needs it any more, since hyper reads the
-    /// next request into the map of the last answer. (Measured: see docs/benchmarks/history.md.)
-    fn spare_map(&mut self) -> HeaderMap {
-        if self.worker().logs() {
-            return HeaderMap::new();
-        }
-        let mut map = std::mem::take(&mut self.parts.headers);
-        if map.capacity() > KEPT_FIELDS_MAX {
-            return HeaderMap::new();
-        }
-        map.clear();
-        map
+        self.front.answers();
+        let body = ResponseBody::backend(self, stream);
+        Answer { status, fields, trailer, close: false, body }
     }
 
     /// What the client is to send from now on, so that it gets to the same backend. A backend that failed is
@@ -215,7 +170,7 @@ impl Flight {
     }
 
     /// The balancer's own answer.
-    pub(crate) fn reply(mut self: Box<Self>, refused: Refused) -> Response<ResponseBody> {
+    pub(crate) fn reply(mut self: Box<Self>, refused: Refused) -> Answer {
         let Refused { reason, retry_after, detail } = refused;
         self.front.answers();
         self.status = reason.status();
@@ -230,25 +185,29 @@ impl Flight {
                 | Reason::RequestBodyTimeout
                 | Reason::ShuttingDown
         ) || self.front.refusal().is_some();
-        let accept = self.parts.headers.get_all(header::ACCEPT).iter();
-        let mut response = reply::reply(
-            reason,
-            &Manner {
-                wants_json: reply::prefers_json(accept.map(HeaderValue::as_bytes)),
-                head_request: self.parts.method == Method::HEAD,
-                retry_after,
-                reason_header: self.front.listener.config.reason_header,
-                close,
-            },
-        );
-        let fields = [(X_REQUEST_ID, self.request_id.as_bytes()), (header::DATE, &self.worker().http_date())];
-        for (name, value) in fields {
-            if let Ok(value) = HeaderValue::from_bytes(value) {
-                response.headers_mut().insert(name, value);
-            }
+        let head_request = self.head.is_head_request();
+        let manner = Manner {
+            wants_json: reply::prefers_json(self.head.values("accept")),
+            head_request,
+            retry_after,
+            reason_header: self.front.listener.config.reason_header,
+            close,
+        };
+        let (parts, body) = reply::reply(reason, &manner).into_parts();
+        let mut headers = parts.headers;
+        headers.remove(header::CONNECTION);
+        if !head_request {
+            // Whoever frames the body says it.
+            headers.remove(header::CONTENT_LENGTH);
         }
-        let (parts, body) = response.into_parts();
-        Response::from_parts(parts, ResponseBody::own(self, body))
+        let mut fields = FieldLines::of(parts.status, 0);
+        for (name, value) in &headers {
+            fields.push_field(name.as_str(), value.as_bytes());
+        }
+        fields.push_field(X_REQUEST_ID, self.request_id.as_bytes());
+        fields.push_field(header::DATE.as_str(), &self.worker().http_date());
+        let body = ResponseBody::own(self, body);
+        Answer { status: parts.status, fields, trailer: Vec::new(), close, body }
     }
 
     /// The response is complete, as far as the balancer can see; its connection may serve again.
@@ -295,20 +254,18 @@ impl Flight {
         }
         let plan = &self.snapshot.plan;
         let route = self.route.map(|route| plan.route(route));
-        let request::Parts { method, uri, version, headers, .. } = &self.parts;
-        let target =
-            uri.path_and_query().map_or(Cow::Owned(uri.to_string()), |target| Cow::Borrowed(target.as_str()));
-        let field = |name| headers.get(name).map_or(&b""[..], HeaderValue::as_bytes);
+        let head = &self.head;
+        let field = |name| head.value(name).unwrap_or_default();
         let duration = self.now().since(self.started);
         self.worker().log(&Record {
             time: SystemTime::now() - duration,
             listener: &self.front.listener.name,
             client: self.client,
             peer: self.front.peer,
-            method: method.as_str(),
-            host: self.authority().unwrap_or_default(),
-            target: &target,
-            version: if *version == Version::HTTP_10 { "HTTP/1.0" } else { "HTTP/1.1" },
+            method: head.method(),
+            host: head.authority().unwrap_or_default(),
+            target: head.target(),
+            version: if head.is_10() { "HTTP/1.0" } else { "HTTP/1.1" },
             status: self.status,
             reason: self.reason,
             detail: self.detail,
@@ -321,8 +278,8 @@ impl Flight {
             duration,
             head_duration: self.head_after,
             request_id: self.request_id.as_str(),
-            user_agent: field(header::USER_AGENT),
-            referer: field(header::REFERER),
+            user_agent: field("user-agent"),
+            referer: field("referer"),
         });
     }
 }

@@ -1,12 +1,9 @@
 //! Which header fields a proxy may pass on, and what they tell it (RFC 9110 section 7.6.1).
 
-use http::{HeaderMap, HeaderName, HeaderValue, header, request};
-use lb_core::request::Headers;
-
-pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-pub(crate) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-pub(crate) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-pub(crate) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+pub(crate) const X_REQUEST_ID: &str = "x-request-id";
+pub(crate) const X_FORWARDED_FOR: &str = "x-forwarded-for";
+pub(crate) const X_FORWARDED_PROTO: &str = "x-forwarded-proto";
+pub(crate) const X_FORWARDED_HOST: &str = "x-forwarded-host";
 
 /// What a field is to a proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,64 +23,48 @@ pub(crate) enum Kind {
     Host,
 }
 
-/// What the field of this name is. This is asked of every field of every request.
-pub(crate) fn kind(name: &HeaderName) -> Kind {
-    if is_of_every_browser(name) {
-        return Kind::EndToEnd;
-    }
-    let name = name.as_str();
+/// What the field of this name, in any case, is. This is asked of every field of every request: its length
+/// tells most names apart from those that mean something.
+pub(crate) fn kind(name: &[u8]) -> Kind {
     match kind_named(name) {
-        Kind::EndToEnd if is_lookalike(name) => Kind::Lookalike,
+        Kind::EndToEnd if may_look_alike(name) && is_lookalike(name) => Kind::Lookalike,
         kind => kind,
     }
 }
 
-/// The fields that most requests have, told by the number that the HTTP library has for each instead of by
-/// their letters.
-fn is_of_every_browser(name: &HeaderName) -> bool {
-    matches!(
-        *name,
-        header::ACCEPT
-            | header::ACCEPT_ENCODING
-            | header::ACCEPT_LANGUAGE
-            | header::AUTHORIZATION
-            | header::CACHE_CONTROL
-            | header::CONTENT_LENGTH
-            | header::CONTENT_TYPE
-            | header::COOKIE
-            | header::IF_MODIFIED_SINCE
-            | header::IF_NONE_MATCH
-            | header::ORIGIN
-            | header::PRAGMA
-            | header::RANGE
-            | header::REFERER
-            | header::USER_AGENT
-    )
+/// Only names as long as those that they could be taken for.
+fn may_look_alike(name: &[u8]) -> bool {
+    matches!(name.len(), 9 | 12 | 14..=17) && name.contains(&b'_')
 }
 
-fn is_lookalike(name: &str) -> bool {
-    name.contains('_')
-        && match name.replace('_', "-").as_str() {
-            "content-length" | "transfer-encoding" | "host" => true,
-            name => matches!(kind_named(name), Kind::OwnOrigin | Kind::Origin),
-        }
+fn is_lookalike(name: &[u8]) -> bool {
+    let meant: Vec<u8> = name.iter().map(|&byte| if byte == b'_' { b'-' } else { byte }).collect();
+    meant.eq_ignore_ascii_case(b"content-length")
+        || meant.eq_ignore_ascii_case(b"transfer-encoding")
+        || matches!(kind_named(&meant), Kind::OwnOrigin | Kind::Origin | Kind::Host)
 }
 
-fn kind_named(name: &str) -> Kind {
-    match name {
-        "connection"
-        | "keep-alive"
-        | "proxy-connection"
-        | "proxy-authenticate"
-        | "proxy-authorization"
-        | "te"
-        | "transfer-encoding"
-        | "upgrade" => Kind::HopByHop,
-        "x-forwarded-for" | "x-forwarded-proto" | "x-forwarded-host" | "x-request-id" => Kind::OwnOrigin,
-        "forwarded" | "x-forwarded-port" | "x-real-ip" => Kind::Origin,
-        "host" => Kind::Host,
-        _ => Kind::EndToEnd,
-    }
+fn kind_named(name: &[u8]) -> Kind {
+    let candidates: &[(&str, Kind)] = match name.len() {
+        2 => &[("te", Kind::HopByHop)],
+        4 => &[("host", Kind::Host)],
+        7 => &[("upgrade", Kind::HopByHop)],
+        9 => &[("forwarded", Kind::Origin), ("x-real-ip", Kind::Origin)],
+        10 => &[("connection", Kind::HopByHop), ("keep-alive", Kind::HopByHop)],
+        12 => &[("x-request-id", Kind::OwnOrigin)],
+        15 => &[("x-forwarded-for", Kind::OwnOrigin)],
+        16 => &[
+            ("proxy-connection", Kind::HopByHop),
+            ("x-forwarded-host", Kind::OwnOrigin),
+            ("x-forwarded-port", Kind::Origin),
+        ],
+        17 => &[("transfer-encoding", Kind::HopByHop), ("x-forwarded-proto", Kind::OwnOrigin)],
+        18 => &[("proxy-authenticate", Kind::HopByHop)],
+        19 => &[("proxy-authorization", Kind::HopByHop)],
+        _ => return Kind::EndToEnd,
+    };
+    let is_meant = |(meant, _): &&(&str, Kind)| name.eq_ignore_ascii_case(meant.as_bytes());
+    candidates.iter().find(is_meant).map_or(Kind::EndToEnd, |&(_, kind)| kind)
 }
 
 /// What a response's field is to a proxy.
@@ -128,45 +109,20 @@ fn meaning_in_any_case(name: &[u8]) -> Meaning {
     candidates.iter().find(is_meant).map_or(Meaning::EndToEnd, |&(_, meaning)| meaning)
 }
 
-/// The HTTP library's header map as the core sees it.
-pub(crate) struct Fields<'a>(pub(crate) &'a HeaderMap);
-
-impl Headers for Fields<'_> {
-    fn visit(&self, name: &str, visit: &mut dyn FnMut(&[u8])) {
-        for value in self.0.get_all(name) {
-            visit(value.as_bytes());
-        }
-    }
+/// The members of a list, such as the options of a `Connection`.
+pub(crate) fn options(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
 }
 
-/// The authority that a request is for: its target's, else its Host.
-pub(crate) fn authority(parts: &request::Parts) -> Option<&str> {
-    match parts.uri.authority() {
-        Some(authority) => Some(authority.as_str()),
-        None => parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()),
-    }
-}
-
-/// The fields that `Connection` takes from the next hop. The framing and what the request is for are
-/// not its to take.
-pub(crate) fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
-    headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
-        .filter(may_be_named)
-        .collect()
-}
-
-/// Whether `Connection` may take this field from the next hop.
-pub(crate) fn may_be_named(name: &HeaderName) -> bool {
-    *name != header::CONTENT_LENGTH && *name != header::HOST
+/// Whether `Connection` may take this field, named in any case, from the next hop: neither the framing nor
+/// what the request is for.
+pub(crate) fn may_be_named(name: &[u8]) -> bool {
+    !name.eq_ignore_ascii_case(b"content-length") && !name.eq_ignore_ascii_case(b"host")
 }
 
 /// Whether the value of a TE field says that its sender reads trailers.
-pub(crate) fn accepts_trailers(te: &HeaderValue) -> bool {
-    te.as_bytes().split(|byte| *byte == b',').any(|coding| {
+pub(crate) fn accepts_trailers(te: &[u8]) -> bool {
+    options(te).any(|coding| {
         let name = coding.split(|byte| *byte == b';').next().unwrap_or_default();
         name.trim_ascii().eq_ignore_ascii_case(b"trailers")
     })
@@ -190,7 +146,7 @@ pub(crate) enum RequestId {
     /// 128 random bits in hexadecimal.
     Own([u8; 32]),
     /// A trusted peer's.
-    Given(HeaderValue),
+    Given(Box<[u8]>),
 }
 
 impl RequestId {
@@ -206,7 +162,7 @@ impl RequestId {
     pub(crate) fn as_bytes(&self) -> &[u8] {
         match self {
             Self::Own(digits) => digits,
-            Self::Given(value) => value.as_bytes(),
+            Self::Given(value) => value,
         }
     }
 
@@ -219,29 +175,16 @@ impl RequestId {
 mod tests {
     use super::*;
 
-    fn map(fields: &[(&str, &str)]) -> HeaderMap {
-        let mut map = HeaderMap::new();
-        for (name, value) in fields {
-            map.append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
-        }
-        map
-    }
-
     #[test]
-    fn connection_names_fields_but_neither_host_nor_length() {
-        let headers = map(&[
-            ("connection", "close, X-Secret"),
-            ("connection", " x-other ,host,content-length,, @"),
-            ("x-secret", "1"),
-        ]);
-        let names = named_by_connection(&headers);
-        let names: Vec<&str> = names.iter().map(HeaderName::as_str).collect();
-        assert_eq!(names, ["close", "x-secret", "x-other"]);
+    fn connection_names_neither_host_nor_length() {
+        let named = |value| options(value).filter(|name| may_be_named(name)).collect::<Vec<_>>();
+        assert_eq!(named(b"close, X-Secret "), [&b"close"[..], b"X-Secret"]);
+        assert_eq!(named(b" x-other ,Host,content-LENGTH,,"), [&b"x-other"[..], b"", b""]);
     }
 
     #[test]
     fn kinds() {
-        let kind = |name: &str| kind(&name.parse().unwrap());
+        let kind = |name: &str| kind(name.as_bytes());
         assert_eq!(kind("X-Forwarded-For"), Kind::OwnOrigin);
         assert_eq!(kind("x_forwarded-for"), Kind::Lookalike);
         assert_eq!(kind("X_Real_IP"), Kind::Lookalike);
@@ -249,17 +192,36 @@ mod tests {
         assert_eq!(kind("x_trace"), Kind::EndToEnd);
         assert_eq!(kind("keep_alive"), Kind::EndToEnd);
         assert_eq!(kind("Keep-Alive"), Kind::HopByHop);
-    }
-
-    #[test]
-    fn the_fields_of_every_browser_are_of_no_other_kind() {
-        let all = "accept accept-encoding accept-language authorization cache-control content-length \
-                   content-type cookie if-modified-since if-none-match origin pragma range referer user-agent";
-        for name in all.split_whitespace() {
-            assert!(is_of_every_browser(&name.parse().unwrap()), "{name}");
-            assert!(kind_named(name) == Kind::EndToEnd && !is_lookalike(name), "{name}");
+        assert_eq!(kind("HOST"), Kind::Host);
+        assert_eq!(kind("h_st"), Kind::EndToEnd);
+        for name in ["x-forwarded-proto", "X-Forwarded-Host", "x-request-ID"] {
+            assert_eq!(kind(name), Kind::OwnOrigin, "{name}");
         }
-        assert!(!is_of_every_browser(&header::TE) && !is_of_every_browser(&"x-accept".parse().unwrap()));
+        for name in ["Forwarded", "x-forwarded-port", "X-Real-IP"] {
+            assert_eq!(kind(name), Kind::Origin, "{name}");
+        }
+        for length in 0..40 {
+            let name = "x".repeat(length);
+            let means = |kind| matches!(kind, Kind::OwnOrigin | Kind::Origin);
+            let candidates = [
+                "x-forwarded-for",
+                "x-forwarded-proto",
+                "x-forwarded-host",
+                "x-request-id",
+                "forwarded",
+                "x-forwarded-port",
+                "x-real-ip",
+                "content-length",
+                "transfer-encoding",
+            ];
+            assert!(candidates.iter().take(7).all(|name| means(super::kind(name.as_bytes()))));
+            let is_length_of_one = candidates.iter().any(|name| name.len() == length);
+            let name = name.replacen('x', "_", 1);
+            assert_eq!(length > 0 && is_length_of_one, may_look_alike(name.as_bytes()), "{length}");
+        }
+        for name in ["transfer_encoding", "x_forwarded_port", "X_Request-Id"] {
+            assert_eq!(kind(name), Kind::Lookalike, "{name}");
+        }
     }
 
     #[test]
@@ -276,7 +238,7 @@ mod tests {
         let hop_by_hop = "connection keep-alive proxy-connection proxy-authenticate proxy-authorization te \
                           transfer-encoding upgrade";
         for name in hop_by_hop.split_whitespace() {
-            assert_eq!(kind_named(name), Kind::HopByHop, "{name}");
+            assert_eq!(kind(name.as_bytes()), Kind::HopByHop, "{name}");
             let upper = name.to_ascii_uppercase();
             assert!(!matches!(meaning(upper.as_bytes()), Meaning::EndToEnd | Meaning::Date), "{name}");
         }
@@ -284,7 +246,7 @@ mod tests {
 
     #[test]
     fn te_trailers_is_found_in_lists() {
-        let takes = |value: &str| accepts_trailers(&value.parse().unwrap());
+        let takes = |value: &str| accepts_trailers(value.as_bytes());
         assert!(takes("gzip;q=0.5, Trailers") && takes("trailers;q=1"));
         assert!(!takes("gzip") && !takes("trailersx") && !takes(""));
     }

@@ -69,6 +69,21 @@ pub(crate) struct Refusal {
     pub(crate) detail: &'static str,
 }
 
+/// Is told of the lines of a head as they are accepted. Places are those in the piece that is scanned; they
+/// mean something only while each line lies in it whole.
+pub(crate) trait HeadSink {
+    /// The method begins at `start`, the target one byte behind its end.
+    fn request_line(&mut self, start: usize, method: &[u8], target: &[u8]);
+    /// A field's line, without its end, begins at `start`; `value` is without the whitespace around it.
+    fn field(&mut self, start: usize, line: &[u8], name: &[u8], value: &[u8]);
+}
+
+/// Nobody wants to know.
+impl HeadSink for () {
+    fn request_line(&mut self, _: usize, _: &[u8], _: &[u8]) {}
+    fn field(&mut self, _: usize, _: &[u8], _: &[u8], _: &[u8]) {}
+}
+
 /// Follows the framing of one client's byte stream.
 ///
 /// It holds at most one incomplete line, bounded by the limits.
@@ -94,12 +109,34 @@ impl Scanner {
     /// A [`Refusal`] says how many of `bytes` may still be passed on. It is final: every later call gives
     /// it again, with nothing deliverable.
     pub(crate) fn scan(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
+        self.scan_into(bytes, &mut ())
+    }
+
+    /// The same for the first bytes of a message. Gives whether they are one whole HTTP/1.1 head without a
+    /// body and nothing else; `sink` knows its parts then.
+    pub(crate) fn scan_first(&mut self, bytes: &[u8], sink: &mut impl HeadSink) -> Result<bool, Refusal> {
+        let begins_clean = self.position() == Position::Between && self.carry.is_empty();
+        let begins_head = begins_clean && !matches!(bytes, [b'\r' | b'\n', ..]);
+        let heads = self.heads();
+        self.scan_into(bytes, sink)?;
+        let framing = &self.framing;
+        Ok(begins_head
+            && framing.state == State::Idle
+            && framing.heads == heads + 1
+            && framing.empty_lines == 0
+            && self.carry.is_empty()
+            && framing.is_11
+            && framing.length.unwrap_or(0) == 0
+            && !framing.is_chunked)
+    }
+
+    fn scan_into(&mut self, bytes: &[u8], sink: &mut impl HeadSink) -> Result<(), Refusal> {
         let (mut at, mut unit) = (0, 0);
         while at < bytes.len() && self.refused.is_none() {
             if self.framing.is_at_unit() && self.carry.is_empty() {
                 unit = at;
             }
-            match self.step(&bytes[at..]) {
+            match self.step(&bytes[at..], at, sink) {
                 Ok(followed) => at += followed,
                 Err(fault) => self.refused = Some(fault),
             }
@@ -135,7 +172,7 @@ impl Scanner {
     }
 
     /// Follows one line, or one run of body bytes, or less; gives how many bytes that were.
-    fn step(&mut self, bytes: &[u8]) -> Result<usize, Fault> {
+    fn step(&mut self, bytes: &[u8], start: usize, sink: &mut impl HeadSink) -> Result<usize, Fault> {
         match &mut self.framing.state {
             State::Length(left) | State::ChunkData(left) => {
                 let run = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
@@ -150,13 +187,13 @@ impl Scanner {
             }
             _ => {}
         }
-        self.line(bytes)
+        self.line(bytes, start, sink)
     }
 
-    fn line(&mut self, bytes: &[u8]) -> Result<usize, Fault> {
+    fn line(&mut self, bytes: &[u8], start: usize, sink: &mut impl HeadSink) -> Result<usize, Fault> {
         match line::next(&mut self.carry, bytes, self.framing.line_bytes_max()) {
             Next::Complete { line, consumed } => {
-                self.framing.accept(line)?;
+                self.framing.accept(line, start, sink)?;
                 if !self.carry.is_empty() {
                     self.carry.clear();
                     self.carry.shrink_to(CARRY_BYTES_KEPT);
@@ -276,12 +313,12 @@ impl Framing {
     }
 
     /// Follows a complete line.
-    fn accept(&mut self, line: &[u8]) -> Result<(), Fault> {
+    fn accept(&mut self, line: &[u8], start: usize, sink: &mut impl HeadSink) -> Result<(), Fault> {
         self.section_bytes = self.section_bytes.saturating_add(line.len() + b"\r\n".len());
         match self.state {
-            State::RequestLine => self.accept_request_line(line),
+            State::RequestLine => self.accept_request_line(line, start, sink),
             State::Fields if line.is_empty() => self.end_head(),
-            State::Fields => self.accept_field(line),
+            State::Fields => self.accept_field(line, start, sink),
             State::Trailers if line.is_empty() => {
                 self.state = State::Idle;
                 Ok(())
@@ -305,20 +342,27 @@ impl Framing {
         Ok(())
     }
 
-    fn accept_request_line(&mut self, line: &[u8]) -> Result<(), Fault> {
+    fn accept_request_line(
+        &mut self,
+        line: &[u8],
+        start: usize,
+        sink: &mut impl HeadSink,
+    ) -> Result<(), Fault> {
         if let Some(request_line) = syntax::request_line(line, self.limits.uri_bytes, true)? {
             request_line.check_target()?;
+            sink.request_line(start, request_line.method, request_line.target);
             self.is_11 = request_line.is_11;
         }
         self.state = State::Fields;
         Ok(())
     }
 
-    fn accept_field(&mut self, line: &[u8]) -> Result<(), Fault> {
+    fn accept_field(&mut self, line: &[u8], start: usize, sink: &mut impl HeadSink) -> Result<(), Fault> {
         let Some(Field { name, value }) = syntax::field(line, true)? else { return Ok(()) };
         self.count_field()?;
-        let Some(field) = framing_field(name) else { return Ok(()) };
         let value = value.trim_ascii();
+        sink.field(start, line, name, value);
+        let Some(field) = framing_field(name) else { return Ok(()) };
         match field {
             FramingField::Host if self.has_host => malformed("more than one Host"),
             FramingField::Host => {

@@ -1,22 +1,30 @@
 //! The request as backends get it: its head, written straight from the fields that the client sent.
 //!
-//! Nothing is removed from or inserted into the client's map of fields; what must not go on is passed
-//! over while writing, and what is added follows: one look at each field, where editing the map takes a
-//! search for each edit.
+//! Nothing is removed from or inserted into the client's fields; what must not go on is passed over while
+//! writing, and what is added follows: one look at each field.
 
-use http::{HeaderMap, HeaderName, HeaderValue, header, uri::PathAndQuery};
+use http::uri::PathAndQuery;
 
 use crate::{
     forwarded::{self, Kind},
+    request_head::{Field, RequestHead},
     snapshot::HeaderEdits,
     upstream::{Framing, write_field},
 };
 
 /// What every try of a request sends, beside the fields that its flight has.
 pub(crate) struct Outgoing {
-    pub(crate) target: PathAndQuery,
+    pub(crate) target: Target,
     pub(crate) framing: Framing,
     pub(crate) host: Host,
+}
+
+/// The target that the backend gets.
+pub(crate) enum Target {
+    /// The client's own.
+    Same,
+    /// What the route makes of it.
+    Other(PathAndQuery),
 }
 
 /// The Host that the backend gets.
@@ -31,10 +39,7 @@ pub(crate) enum Host {
 
 /// The request as it came, and what is known of where it came from.
 pub(crate) struct Received<'a> {
-    pub(crate) method: &'a str,
-    /// `host[:port]` that it is for.
-    pub(crate) authority: Option<&'a str>,
-    pub(crate) headers: &'a HeaderMap,
+    pub(crate) head: &'a RequestHead,
     /// Its `Connection` names other fields.
     pub(crate) connection_names_fields: bool,
     /// Whether the peer is believed about the client.
@@ -49,12 +54,16 @@ pub(crate) struct Received<'a> {
 impl Outgoing {
     /// Writes the head for a try; `own_host` is the backend's address as its Host.
     pub(crate) fn write_head(&self, out: &mut Vec<u8>, received: &Received<'_>, own_host: Option<&str>) {
-        out.extend_from_slice(received.method.as_bytes());
-        out.push(b' ');
-        out.extend_from_slice(self.target.as_str().as_bytes());
-        out.extend_from_slice(b" HTTP/1.1\r\n");
+        let head = received.head;
+        let target = match &self.target {
+            Target::Same => head.target(),
+            Target::Other(target) => target.as_str(),
+        };
+        for part in [head.method(), " ", target, " HTTP/1.1\r\n"] {
+            out.extend_from_slice(part.as_bytes());
+        }
         let host = match &self.host {
-            Host::Same => received.authority.unwrap_or_default(),
+            Host::Same => head.authority().unwrap_or_default(),
             Host::Other(host) => host,
             Host::OfBackend => own_host.unwrap_or_default(),
         };
@@ -76,24 +85,31 @@ impl Outgoing {
 
 /// Writes the client's own fields, as far as they go on; gives whether it takes trailers.
 fn write_fields(out: &mut Vec<u8>, received: &Received<'_>) -> bool {
-    let &Received { headers, edits, .. } = received;
-    let named =
-        if received.connection_names_fields { forwarded::named_by_connection(headers) } else { Vec::new() };
+    let &Received { head, edits, .. } = received;
+    let named: Vec<&[u8]> = if received.connection_names_fields {
+        head.connection_options().filter(|name| forwarded::may_be_named(name)).collect()
+    } else {
+        Vec::new()
+    };
     let mut accepts_trailers = false;
-    let (names_any, drops_any) = (!named.is_empty(), edits.drops_any());
-    for (name, value) in headers {
-        let goes_on = match forwarded::kind(name) {
+    let drops_any = edits.drops_any();
+    for Field { name, value, kind, line } in head.fields() {
+        let goes_on = match kind {
             Kind::EndToEnd => true,
             Kind::Origin => received.trusted,
             Kind::OwnOrigin | Kind::Lookalike | Kind::Host => false,
             Kind::HopByHop => {
-                accepts_trailers |= *name == header::TE && forwarded::accepts_trailers(value);
+                accepts_trailers |= name.eq_ignore_ascii_case(b"te") && forwarded::accepts_trailers(value);
                 false
             }
         };
-        let is_taken = (names_any && named.contains(name)) || (drops_any && edits.replaces(name));
+        let is_taken =
+            named.iter().any(|named| named.eq_ignore_ascii_case(name)) || (drops_any && edits.replaces(name));
         if goes_on && !is_taken {
-            write_field(out, name.as_str(), value.as_bytes());
+            match line {
+                Some(line) => out.extend_from_slice(line),
+                None => write_field(out, name, value),
+            }
         }
     }
     accepts_trailers
@@ -102,38 +118,39 @@ fn write_fields(out: &mut Vec<u8>, received: &Received<'_>) -> bool {
 /// Tells the backend where the request came from. What a trusted proxy said of it stays, what anyone
 /// else said is replaced.
 fn write_origin(out: &mut Vec<u8>, received: &Received<'_>) {
-    let &Received { headers, edits, trusted, .. } = received;
+    let &Received { head, edits, trusted, .. } = received;
     let drops_any = edits.drops_any();
-    let is_edited = |name: &HeaderName| drops_any && edits.replaces(name);
-    if !is_edited(&forwarded::X_FORWARDED_FOR) {
+    let is_edited = |name: &str| drops_any && edits.replaces(name.as_bytes());
+    if !is_edited(forwarded::X_FORWARDED_FOR) {
         out.extend_from_slice(b"x-forwarded-for: ");
         if trusted {
-            for earlier in headers.get_all(&forwarded::X_FORWARDED_FOR) {
-                out.extend_from_slice(earlier.as_bytes());
+            for earlier in head.values(forwarded::X_FORWARDED_FOR) {
+                out.extend_from_slice(earlier);
                 out.extend_from_slice(b", ");
             }
         }
         out.extend_from_slice(received.peer.as_bytes());
         out.extend_from_slice(b"\r\n");
     }
-    let told = |name: &HeaderName| if trusted { headers.get(name) } else { None };
-    if !is_edited(&forwarded::X_FORWARDED_PROTO) {
-        let proto = told(&forwarded::X_FORWARDED_PROTO).map_or(&b"http"[..], HeaderValue::as_bytes);
-        write_field(out, "x-forwarded-proto", proto);
+    let told = |name: &str| if trusted { head.value(name) } else { None };
+    if !is_edited(forwarded::X_FORWARDED_PROTO) {
+        let proto = told(forwarded::X_FORWARDED_PROTO).unwrap_or(b"http");
+        write_field(out, forwarded::X_FORWARDED_PROTO, proto);
     }
-    if !is_edited(&forwarded::X_FORWARDED_HOST) {
-        let host = told(&forwarded::X_FORWARDED_HOST).map(HeaderValue::as_bytes);
-        if let Some(host) = host.or(received.authority.map(str::as_bytes)) {
-            write_field(out, "x-forwarded-host", host);
+    if !is_edited(forwarded::X_FORWARDED_HOST) {
+        let host = told(forwarded::X_FORWARDED_HOST).or(head.authority().map(str::as_bytes));
+        if let Some(host) = host {
+            write_field(out, forwarded::X_FORWARDED_HOST, host);
         }
     }
-    if !is_edited(&forwarded::X_REQUEST_ID) {
-        write_field(out, "x-request-id", received.request_id);
+    if !is_edited(forwarded::X_REQUEST_ID) {
+        write_field(out, forwarded::X_REQUEST_ID, received.request_id);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use http::Request;
     use rstest::rstest;
 
     use super::*;
@@ -142,22 +159,16 @@ mod tests {
     const OWN: &str =
         "x-forwarded-for: 192.0.2.1|x-forwarded-proto: http|x-forwarded-host: a|x-request-id: id|";
 
-    fn map(fields: &[(&str, &str)]) -> HeaderMap {
-        let mut map = HeaderMap::new();
-        for (name, value) in fields {
-            map.append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
-        }
-        map
-    }
-
     /// The head, with `|` for each line's end and without its last, empty line.
     fn head(outgoing: &Outgoing, fields: &[(&str, &str)], trusted: bool, edits: &HeaderEdits) -> String {
-        let headers = map(fields);
+        let mut request = Request::get("/a?b");
+        // Only the first Host says what it is for; that there is one is the scanner's to see to.
+        for (name, value) in [("host", "a")].iter().chain(fields) {
+            request = request.header(*name, *value);
+        }
         let received = Received {
-            method: "GET",
-            authority: Some("a"),
-            headers: &headers,
-            connection_names_fields: headers.contains_key(header::CONNECTION),
+            head: &RequestHead::of_library(&request.body(()).unwrap().into_parts().0),
+            connection_names_fields: fields.iter().any(|(name, _)| *name == "connection"),
             trusted,
             peer: "192.0.2.1",
             request_id: b"id",
@@ -170,7 +181,7 @@ mod tests {
     }
 
     fn outgoing(host: Host, framing: Framing) -> Outgoing {
-        Outgoing { target: PathAndQuery::from_static("/a?b"), framing, host }
+        Outgoing { target: Target::Same, framing, host }
     }
 
     #[rstest]

@@ -9,7 +9,7 @@
 
 use std::{borrow::Cow, fmt, future::poll_fn, pin::pin, rc::Rc, task::Poll};
 
-use http::{HeaderValue, Method, Request, Response, header, request, uri::PathAndQuery};
+use http::{HeaderMap, Request, Response, uri::PathAndQuery};
 use hyper::body::{Body, Incoming};
 use lb_core::{
     exchange::{
@@ -24,12 +24,13 @@ use lb_core::{
 };
 
 use crate::{
+    answer::Answer,
     flight::{Flight, Refused},
-    forwarded::Fields,
     front::Front,
     interim,
-    outgoing::{Host, Outgoing},
+    outgoing::{Host, Outgoing, Target},
     request_body::RequestBody,
+    request_head::RequestHead,
     response_body::ResponseBody,
     snapshot::{SharedPool, lock},
     upstream::{Call, CallFailed, Connection, Framing, Head, ResponseStream},
@@ -38,21 +39,39 @@ use crate::{
 /// How long a route without a `timeout` may take over all its tries.
 const TRIES_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Answers one request. An error means that the connection has to end without an answer.
+/// Room for fields that hyper keeps for its next request.
+const KEPT_FIELDS_MAX: usize = 32;
+
+/// Answers one request of hyper's. An error means that the connection has to end without an answer.
 pub(crate) fn handle(
     front: Rc<Front>,
     request: Request<Incoming>,
 ) -> impl Future<Output = Result<Response<ResponseBody>, ClientGone>> {
     let (parts, body) = request.into_parts();
+    let head = RequestHead::of_library(&parts);
+    // hyper reads the next request into the map of the last answer.
+    let mut spare = parts.headers;
+    if spare.capacity() > KEPT_FIELDS_MAX {
+        spare = HeaderMap::new();
+    }
+    spare.clear();
     // Before the first poll: hyper looks for the end of the stream in between, and what it is told
     // depends on whether a request is in flight.
-    let mut flight = Flight::begin(front, parts);
+    let version = head.version();
+    let flight = Flight::begin(Rc::clone(&front), head);
     async move {
-        match journey(&mut flight, body).await {
-            Ok((head, stream)) => Ok(flight.relay(head, stream)),
-            Err(Refused { reason: Reason::ClientLeft, .. }) => Err(ClientGone),
-            Err(refused) => Ok(flight.reply(refused)),
-        }
+        let answer = answer(flight, Some(body)).await?;
+        Ok(answer.into_librarys(&front, version, spare))
+    }
+}
+
+/// The answer to one request, as soon as its head is known. An error means that the connection has to end
+/// without one.
+pub(crate) async fn answer(mut flight: Box<Flight>, body: Option<Incoming>) -> Result<Answer, ClientGone> {
+    match journey(&mut flight, body).await {
+        Ok((head, stream)) => Ok(flight.relay(head, stream)),
+        Err(Refused { reason: Reason::ClientLeft, .. }) => Err(ClientGone),
+        Err(refused) => Ok(flight.reply(refused)),
     }
 }
 
@@ -68,13 +87,16 @@ impl fmt::Display for ClientGone {
 
 impl std::error::Error for ClientGone {}
 
-async fn journey(flight: &mut Flight, body: Incoming) -> Result<(Head, Box<ResponseStream>), Refused> {
-    let (route, key, mut outgoing) = judge(flight, &body)?;
-    if !body.is_end_stream() {
-        let headers = &flight.parts.headers;
-        let counted = headers.contains_key(header::CONTENT_LENGTH);
+async fn journey(
+    flight: &mut Flight,
+    body: Option<Incoming>,
+) -> Result<(Head, Box<ResponseStream>), Refused> {
+    let body = body.filter(|body| !body.is_end_stream());
+    let (route, key, mut outgoing) = judge(flight, body.as_ref())?;
+    if let Some(body) = body {
+        let counted = flight.head.value("content-length").is_some();
         outgoing.framing = if counted { Framing::Length } else { Framing::Chunked };
-        let expects = headers.get(header::EXPECT).is_some_and(is_100_continue);
+        let expects = flight.head.value("expect").is_some_and(is_100_continue);
         flight.body = Some(RequestBody::new(&flight.front, body, expects, flight.started));
     }
     begin_exchange(flight, route, key)?;
@@ -113,22 +135,21 @@ async fn journey(flight: &mut Flight, body: Incoming) -> Result<(Head, Box<Respo
 
 /// Firewall, route, rate limit, body limit; the key that it is placed by, and what goes out if all of
 /// them let it.
-fn judge(flight: &mut Flight, body: &Incoming) -> Result<(RouteId, Option<u64>, Outgoing), Refused> {
+fn judge(flight: &mut Flight, body: Option<&Incoming>) -> Result<(RouteId, Option<u64>, Outgoing), Refused> {
     let snapshot = flight.snapshot.clone();
-    let parts = &flight.parts;
-    let authority = flight.authority();
+    let head = &flight.head;
     let view = RequestView {
-        method: parts.method.as_str(),
-        authority,
-        path: parts.uri.path(),
-        query: parts.uri.query(),
-        headers: &Fields(&parts.headers),
+        method: head.method(),
+        authority: head.authority(),
+        path: head.path(),
+        query: head.query(),
+        headers: head,
         client: flight.client,
     };
     let (route, key, outgoing) = match snapshot.plan.decide(&view) {
         Decision::Forward { route, path } => {
             let key = snapshot.plan.key(route, &view, &path);
-            (route, key, prepare(parts, authority, snapshot.plan.route(route), path)?)
+            (route, key, prepare(head, snapshot.plan.route(route), path)?)
         }
         Decision::Refuse { reason, route } => {
             flight.route = route;
@@ -151,36 +172,31 @@ fn judge(flight: &mut Flight, body: &Incoming) -> Result<(RouteId, Option<u64>, 
         // The scanner already saw that this request's body is broken.
         return Err(Refused { reason: refusal.reason, retry_after: None, detail: refusal.detail });
     }
-    if body.size_hint().lower() > flight.front.listener.config.limits.body {
+    if body.is_some_and(|body| body.size_hint().lower() > flight.front.listener.config.limits.body) {
         return Err(Reason::BodyTooLarge.into());
     }
     Ok((route, key, outgoing))
 }
 
 /// What the route makes of the target and the Host.
-fn prepare(
-    request::Parts { uri, .. }: &request::Parts,
-    authority: Option<&str>,
-    route: &RoutePlan,
-    path: Cow<'_, str>,
-) -> Result<Outgoing, Refused> {
+fn prepare(head: &RequestHead, route: &RoutePlan, path: Cow<'_, str>) -> Result<Outgoing, Refused> {
     let rewrite = &route.request;
-    let as_received = uri.path_and_query().filter(|target| !target.as_str().starts_with('?'));
-    let target = match as_received {
-        Some(target) if matches!(path, Cow::Borrowed(_)) && !rewrite.changes_target() => target.clone(),
-        _ => {
+    let target = match path {
+        Cow::Borrowed(_) if !rewrite.changes_target() => Target::Same,
+        path => {
             let mut text = String::new();
-            rewrite.target(&path, uri.query()).write_to(&mut text);
-            PathAndQuery::from_maybe_shared(bytes::Bytes::from(text)).map_err(|_| Refused {
+            rewrite.target(&path, head.query()).write_to(&mut text);
+            let target = PathAndQuery::from_maybe_shared(bytes::Bytes::from(text));
+            Target::Other(target.map_err(|_| Refused {
                 reason: Reason::MalformedRequest,
                 retry_after: None,
                 detail: "the rewritten target is not valid",
-            })?
+            })?)
         }
     };
     let host = match rewrite.host() {
         HostEdit::Set(host) => Host::Other(host.to_owned()),
-        HostEdit::Keep if authority.is_some() => Host::Same,
+        HostEdit::Keep if head.authority().is_some() => Host::Same,
         HostEdit::Keep | HostEdit::Backend => Host::OfBackend,
     };
     Ok(Outgoing { target, framing: Framing::Empty, host })
@@ -191,11 +207,11 @@ fn begin_exchange(flight: &mut Flight, route: RouteId, key: Option<u64>) -> Resu
     let pool = flight.snapshot.pool(planned.pool).clone();
     flight.deadline = planned.timeout.map(|timeout| flight.started + timeout);
     let deadline = flight.deadline.unwrap_or(flight.started + TRIES_TIMEOUT);
-    let facts = Facts { idempotent: is_idempotent(flight.parts.method.as_str()), deadline, key };
+    let facts = Facts { idempotent: is_idempotent(flight.head.method()), deadline, key };
     let session = flight
         .snapshot
         .sessions(planned.pool)
-        .and_then(|cookies| cookies.find(&flight.parts.headers, flight.worker().net().unix_seconds()));
+        .and_then(|cookies| cookies.find(&flight.head, flight.worker().net().unix_seconds()));
     let handle = session.map(|session| session.handle);
     flight.exchange = Some(Exchange::begin_in_session(pool, facts, handle, flight.started)?);
     flight.session = session;
@@ -279,7 +295,7 @@ async fn try_once(
 
 async fn connect(flight: &Flight, attempt: &Attempt) -> Result<Connection, Failed> {
     // What cannot be sent twice is worth asking whether the backend has closed meanwhile.
-    let must_ask = flight.body.is_some() || !is_idempotent(flight.parts.method.as_str());
+    let must_ask = flight.body.is_some() || !is_idempotent(flight.head.method());
     if !attempt.fresh
         && let Some(connection) = flight.worker().idle.take(attempt.addr, must_ask, flight.started)
     {
@@ -306,7 +322,7 @@ enum Lost {
 }
 
 async fn wait_for_head(flight: &Flight, attempt: &Attempt, call: &mut Call) -> Result<Head, Lost> {
-    let to_head_request = flight.parts.method == Method::HEAD;
+    let to_head_request = flight.head.is_head_request();
     let timer = &flight.front.request_timer;
     let due = |since: Instant| {
         let due = since + attempt.head_within;
@@ -342,6 +358,6 @@ async fn wait_for_head(flight: &Flight, attempt: &Attempt, call: &mut Call) -> R
     .await
 }
 
-fn is_100_continue(expect: &HeaderValue) -> bool {
-    expect.as_bytes().eq_ignore_ascii_case(b"100-continue")
+fn is_100_continue(expect: &[u8]) -> bool {
+    expect.eq_ignore_ascii_case(b"100-continue")
 }

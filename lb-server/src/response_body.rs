@@ -3,7 +3,8 @@
 use std::{
     fmt,
     pin::Pin,
-    task::{Context, Poll},
+    rc::Rc,
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -13,7 +14,8 @@ use lb_core::{exchange::End, reason::Reason};
 
 use crate::{
     flight::Flight,
-    front::{PAST_BYTES_MIN, Piece},
+    forwarded,
+    front::{Front, PAST_BYTES_MIN, Piece},
     upstream::ResponseStream,
 };
 
@@ -43,6 +45,12 @@ impl ResponseBody {
         let goes_past = stream.size_hint().exact().is_some_and(|bytes| bytes >= PAST_BYTES_MIN);
         Self { flight: Some(flight), source: Source::Backend(stream), goes_past, waiting: false }
             .end_if_empty()
+    }
+
+    /// Whether the client reads trailers.
+    pub(crate) fn may_have_trailers(&self) -> bool {
+        let te = self.flight.iter().flat_map(|flight| flight.head.values("te"));
+        te.flat_map(forwarded::options).any(|coding| coding.eq_ignore_ascii_case(b"trailers"))
     }
 
     /// hyper does not read a body that is empty from the start.
@@ -83,20 +91,6 @@ impl ResponseBody {
         flight.is_some_and(|flight| flight.deadline.is_some_and(|deadline| deadline <= flight.now()))
     }
 
-    /// The frame as hyper gets it.
-    fn pass(&mut self, frame: Frame<Bytes>) -> Frame<Piece> {
-        frame.map_data(|data| {
-            let Some(flight) = &mut self.flight else { return Piece::Copied(data) };
-            flight.response_bytes += data.len() as u64;
-            if !self.goes_past {
-                return Piece::Copied(data);
-            }
-            let count = data.len();
-            flight.front.send_past(data);
-            Piece::Counted(count)
-        })
-    }
-
     /// The backend is silent: until when?
     fn poll_time(&mut self, cx: &mut Context<'_>) -> Poll<Reason> {
         let Some(flight) = &self.flight else { return Poll::Pending };
@@ -115,6 +109,68 @@ impl ResponseBody {
     }
 }
 
+impl ResponseBody {
+    /// Copies the body if all of it is at hand and smaller than `bytes_max`.
+    pub(crate) fn copy_whole(&mut self, bytes_max: u64, out: &mut Vec<u8>) {
+        if self.is_overdue() {
+            return;
+        }
+        let Source::Backend(stream) = &mut self.source else { return };
+        let Some(length) = stream.copy_whole(bytes_max, out) else { return };
+        if let Some(flight) = &mut self.flight {
+            flight.response_bytes += length as u64;
+        }
+        self.complete();
+    }
+
+    /// The next frame; none at the end. Where there is no room for it, it is only looked whether the request's
+    /// time is up.
+    pub(crate) fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+        has_room: bool,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenResponse>>> {
+        if self.is_overdue() {
+            return Poll::Ready(Some(Err(self.broken(Reason::RequestTimeout))));
+        }
+        if !has_room {
+            return Poll::Pending;
+        }
+        let frame = match &mut self.source {
+            Source::Own(bytes) if bytes.is_empty() => None,
+            Source::Own(bytes) => Some(Ok(Frame::data(std::mem::take(bytes)))),
+            Source::Backend(stream) => match Pin::new(stream).poll_frame(cx) {
+                Poll::Ready(frame) => frame,
+                Poll::Pending => {
+                    let overdue = ready!(self.poll_time(cx));
+                    return Poll::Ready(Some(Err(self.broken(overdue))));
+                }
+            },
+        };
+        self.waiting = false;
+        match frame {
+            None => {
+                self.complete();
+                Poll::Ready(None)
+            }
+            Some(Err(error)) => {
+                tracing::debug!(%error, "response broke off");
+                Poll::Ready(Some(Err(self.broken(Reason::ResponseTruncated))))
+            }
+            Some(Ok(frame)) => {
+                if let (Some(flight), Some(data)) = (&mut self.flight, frame.data_ref()) {
+                    flight.response_bytes += data.len() as u64;
+                }
+                if self.is_end_stream() {
+                    self.complete();
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+        }
+    }
+}
+
+/// The body as hyper reads it.
 impl Body for ResponseBody {
     type Data = Piece;
     type Error = BrokenResponse;
@@ -123,44 +179,12 @@ impl Body for ResponseBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Piece>, BrokenResponse>>> {
-        let this = &mut *self;
-        if this.is_overdue() {
-            return Poll::Ready(Some(Err(this.broken(Reason::RequestTimeout))));
-        }
-        if this.goes_past && this.flight.as_ref().is_some_and(|flight| !flight.front.takes_piece()) {
-            return Poll::Pending;
-        }
-        let frame = match &mut this.source {
-            Source::Own(bytes) if bytes.is_empty() => None,
-            Source::Own(bytes) => Some(Ok(Frame::data(std::mem::take(bytes)))),
-            Source::Backend(stream) => match Pin::new(stream).poll_frame(cx) {
-                Poll::Ready(frame) => frame,
-                Poll::Pending => {
-                    return match this.poll_time(cx) {
-                        Poll::Ready(reason) => Poll::Ready(Some(Err(this.broken(reason)))),
-                        Poll::Pending => Poll::Pending,
-                    };
-                }
-            },
-        };
-        this.waiting = false;
-        match frame {
-            None => {
-                this.complete();
-                Poll::Ready(None)
-            }
-            Some(Err(error)) => {
-                tracing::debug!(%error, "response broke off");
-                Poll::Ready(Some(Err(this.broken(Reason::ResponseTruncated))))
-            }
-            Some(Ok(frame)) => {
-                let frame = this.pass(frame);
-                if this.is_end_stream() {
-                    this.complete();
-                }
-                Poll::Ready(Some(Ok(frame)))
-            }
-        }
+        // The flight may end with the frame.
+        let flight = self.flight.as_ref().filter(|_| self.goes_past);
+        let front = flight.map(|flight| Rc::clone(&flight.front));
+        let has_room = front.as_ref().is_none_or(|front| front.takes_piece());
+        let polled = ready!(self.poll_next(cx, has_room));
+        Poll::Ready(polled.map(|frame| frame.map(|frame| pass(front, frame))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -176,6 +200,18 @@ impl Body for ResponseBody {
             Source::Backend(stream) => stream.size_hint(),
         }
     }
+}
+
+/// The frame as hyper gets it.
+fn pass(front: Option<Rc<Front>>, frame: Frame<Bytes>) -> Frame<Piece> {
+    frame.map_data(|data| match front {
+        Some(front) => {
+            let count = data.len();
+            front.send_past(data);
+            Piece::Counted(count)
+        }
+        None => Piece::Copied(data),
+    })
 }
 
 /// The backend's response ended before its time.

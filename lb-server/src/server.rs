@@ -42,6 +42,8 @@ pub struct Options {
     pub observer: Option<Arc<dyn Observer>>,
     /// The seed of every random choice; drawn from the system without one.
     pub seed: Option<u64>,
+    /// The HTTP library serves all requests, those too that otherwise do without it. For tests of that way.
+    pub library_only: bool,
 }
 
 /// A running server. Dropping it lets it run on; end it with [`Server::shutdown`].
@@ -74,6 +76,8 @@ pub struct WorkerStatus {
     pub connections: usize,
     /// Those of them that wait for a request, and have given back the memory that serving one takes.
     pub parked: usize,
+    /// Requests so far that it served without the HTTP library.
+    pub direct: u64,
 }
 
 /// How a shutdown ended.
@@ -213,6 +217,7 @@ impl Server {
             clock,
             access_log,
             observers,
+            library_only: options.library_only,
         });
         let begun = begin(config, &shared, inboxes, bound, prng, start_key);
         let (commands, started) = begun.inspect_err(|_| shared.tell_workers(|| Task::Stop))?;
@@ -232,6 +237,7 @@ impl Server {
         let status = |worker: &WorkerHandle| WorkerStatus {
             connections: worker.load.load(Ordering::Relaxed),
             parked: worker.parked.load(Ordering::Relaxed),
+            direct: worker.direct.load(Ordering::Relaxed),
         };
         self.shared.workers.iter().map(status).collect()
     }

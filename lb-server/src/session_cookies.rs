@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, fs, io};
 
-use http::{HeaderMap, HeaderValue, header};
+use http::HeaderValue;
 use lb_core::{
     config::{KeySource, Sticky, Valid},
     exchange::{Exchange, PoolHandle},
@@ -11,7 +11,7 @@ use lb_core::{
     sticky::{Session, Signer, set_cookie},
 };
 
-use crate::{net::Net, snapshot::SharedPool};
+use crate::{net::Net, request_head::RequestHead, snapshot::SharedPool};
 
 const KEY_BYTES: usize = 32;
 
@@ -86,9 +86,8 @@ impl SessionCookies {
     }
 
     /// The session that a request belongs to at `now`, in seconds of the Unix epoch.
-    pub(crate) fn find(&self, headers: &HeaderMap, now: u64) -> Option<Session> {
-        let fields = headers.get_all(header::COOKIE).iter();
-        fields.map(HeaderValue::as_bytes).find_map(|field| self.signer.find(field, &self.config.cookie, now))
+    pub(crate) fn find(&self, head: &RequestHead, now: u64) -> Option<Session> {
+        head.values("cookie").find_map(|field| self.signer.find(field, &self.config.cookie, now))
     }
 
     /// `Set-Cookie` for the answer that `exchange` passes on to a request of `session`.

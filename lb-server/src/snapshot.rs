@@ -207,13 +207,8 @@ impl HeaderEdits {
         !self.remove.is_empty() || !self.set.is_empty()
     }
 
-    /// Whether the fields of this name that a message brings are dropped.
-    pub(crate) fn replaces(&self, name: &HeaderName) -> bool {
-        self.remove.contains(name) || self.set.iter().any(|(set, _)| set == name)
-    }
-
-    /// The same for a name as it came, in any case.
-    pub(crate) fn replaces_named(&self, name: &[u8]) -> bool {
+    /// Whether the fields of this name, in any case, that a message brings are dropped.
+    pub(crate) fn replaces(&self, name: &[u8]) -> bool {
         let mut names = self.remove.iter().chain(self.set.iter().map(|(name, _)| name));
         names.any(|dropped| dropped.as_str().as_bytes().eq_ignore_ascii_case(name))
     }

@@ -8,7 +8,7 @@ use std::{
     rc::Rc,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -24,7 +24,7 @@ use crate::{
     clock::Clock,
     date::{DATE_BYTES, HttpDate},
     forwarded::RequestId,
-    front::{self, Front},
+    front::{self, Front, READ_BYTES},
     net::{Accepted, Net, Socket},
     observer::Observers,
     server::ListenerState,
@@ -43,6 +43,8 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) access_log: AccessLog,
     pub(crate) observers: Observers,
+    /// hyper serves all requests.
+    pub(crate) library_only: bool,
 }
 
 impl Shared {
@@ -105,15 +107,28 @@ pub(crate) struct WorkerHandle {
     /// Connections that it serves.
     pub(crate) load: Arc<AtomicUsize>,
     /// Those of them that are parked.
-    pub(crate) parked: Arc<AtomicUsize>,
+    pub(crate) parked: AtomicUsize,
+    /// Requests that it served without hyper.
+    pub(crate) direct: AtomicU64,
 }
 
 /// A parked connection among those of its worker, until this is dropped.
-pub(crate) struct ParkedPlace(Arc<AtomicUsize>);
+pub(crate) struct ParkedPlace(Rc<Worker>);
+
+impl ParkedPlace {
+    /// Counts one more.
+    pub(crate) fn take(worker: &Rc<Worker>) -> Self {
+        let parked = &worker.handle().parked;
+        // Only the worker itself changes it.
+        parked.store(parked.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        Self(Rc::clone(worker))
+    }
+}
 
 impl Drop for ParkedPlace {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        let parked = &self.0.handle().parked;
+        parked.store(parked.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
     }
 }
 
@@ -121,13 +136,12 @@ impl WorkerHandle {
     /// A worker that has not begun, and what it is to be told.
     pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<Task>) {
         let (tasks, inbox) = mpsc::unbounded_channel();
-        (Self { tasks, load: Arc::default(), parked: Arc::default() }, inbox)
+        (Self { tasks, load: Arc::default(), parked: AtomicUsize::new(0), direct: AtomicU64::new(0) }, inbox)
     }
 
-    /// Counts one more parked connection.
-    pub(crate) fn park(&self) -> ParkedPlace {
-        self.parked.fetch_add(1, Ordering::Relaxed);
-        ParkedPlace(Arc::clone(&self.parked))
+    /// Counts one more request that is served without hyper. Only the worker itself does.
+    pub(crate) fn count_direct(&self) {
+        self.direct.store(self.direct.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 }
 
@@ -139,6 +153,8 @@ pub(crate) struct Worker {
     now: Cell<Instant>,
     pub(crate) wheel: Rc<Wheel>,
     pub(crate) idle: IdleConnections,
+    /// What connections without a hyper are read into.
+    pub(crate) read_buffer: RefCell<Box<[u8]>>,
     prng: RefCell<Prng>,
     date: HttpDate,
     fronts: RefCell<Slab<Rc<Front>>>,
@@ -164,6 +180,7 @@ impl Worker {
                 now: Cell::new(shared.clock.now()),
                 wheel: Wheel::new(shared.clock),
                 idle: IdleConnections::default(),
+                read_buffer: RefCell::new(vec![0; READ_BYTES].into()),
                 prng: RefCell::new(prng),
                 date: HttpDate::default(),
                 fronts: RefCell::default(),
@@ -291,6 +308,11 @@ impl Worker {
     /// The value of a Date.
     pub(crate) fn http_date(&self) -> [u8; DATE_BYTES] {
         self.date.at(self.now())
+    }
+
+    /// Whether plain requests may be served without hyper.
+    pub(crate) fn serves_directly(&self) -> bool {
+        !self.shared.library_only
     }
 
     /// Whether anyone wants to know of requests.

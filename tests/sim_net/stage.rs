@@ -136,7 +136,11 @@ impl Stage {
             .map(|number| Backend::start(&network, &ledger, number, plan.backend_keep_alive_ms))
             .collect();
         let toml = plan.toml(&vec!["ready"; plan.backends], &vec![1; plan.backends]);
-        let options = Options { observer: Some(ledger.watch.clone()), seed: Some(plan.seed) };
+        let options = Options {
+            observer: Some(ledger.watch.clone()),
+            seed: Some(plan.seed),
+            library_only: plan.seed % 4 == 3,
+        };
         let server = Server::start_on(network.host(LB), &lb_tests::valid(&toml), options)
             .await
             .unwrap_or_else(|error| panic!("seed {}: {error}", plan.seed));

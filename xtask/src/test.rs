@@ -25,43 +25,58 @@ struct Tier {
     /// What it shows, in a few words.
     about: &'static str,
     args: &'static [&'static str],
+    /// What is set in its environment.
+    variables: &'static [(&'static str, &'static str)],
 }
 
-const TIERS: [Tier; 7] = [
+const TIERS: [Tier; 8] = [
     Tier {
         name: "core",
         about: "decisions: unit and property tests of lb-core, with its doc examples",
         args: &["test", "--package", "lb-core"],
+        variables: &[],
     },
     Tier {
         name: "testkit",
         about: "the mock backends, the raw client, the simulated network",
         args: &["test", "--package", "lb-testkit", "--features", "sim"],
+        variables: &[],
     },
     Tier {
         name: "server",
         about: "framing, the client towards backends, timers, logs and replies of lb-server",
         args: &["test", "--package", "lb-server"],
+        variables: &[],
     },
     Tier {
         name: "suite",
         about: "chapters 1 to 8, the guide and its pages, the server's promises end to end, the command line",
         args: &["test", "--package", "lb-tests"],
+        variables: &[],
+    },
+    Tier {
+        name: "library",
+        about: "the server's promises end to end, kept by the HTTP library where plain requests do without it",
+        args: &["test", "--package", "lb-tests", "--test", "suite", "--", "e2e_", "lifecycle"],
+        variables: &[("LB_TEST_LIBRARY_ONLY", "1")],
     },
     Tier {
         name: "theory",
         about: "the simulator against closed forms and published tables: the fast part of cargo xtask validate",
         args: validate::FAST,
+        variables: &[],
     },
     Tier {
         name: "sim-net",
         about: "the whole server on a simulated network: a fixed handful of seeds, resets at every byte",
         args: &["test", "--package", "lb-tests", "--features", "sim", "--test", "sim_net"],
+        variables: &[],
     },
     Tier {
         name: "xtask",
         about: "the parts of the benchmark: its backend, its load, its sums; what --watch sees",
         args: &["test", "--package", "xtask"],
+        variables: &[],
     },
 ];
 
@@ -108,11 +123,11 @@ pub(crate) fn run(options: &Options) -> bool {
     let wanted = |name: &str| options.tier.is_empty() || options.tier.iter().any(|other| other == name);
     let failed = |results: &[Ran]| results.iter().any(|ran| matches!(ran.outcome, Outcome::Failed));
     let mut results: Vec<Ran> = Vec::new();
-    for &Tier { name, about, args } in TIERS.iter().filter(|tier| wanted(tier.name)) {
+    for &Tier { name, about, args, variables } in TIERS.iter().filter(|tier| wanted(tier.name)) {
         results.push(if options.fail_fast && failed(&results) {
             Ran::not(name, about, EARLIER)
         } else {
-            Ran::after(name, about, || cargo(args))
+            Ran::after(name, about, || cargo_with(args, |command| command.envs(variables.iter().copied())))
         });
     }
     if wanted("suite") {

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::net::IpAddr;
 
 /// The digits of `number`.
-pub(super) fn push_number(out: &mut Vec<u8>, number: u64) {
+pub(crate) fn push_number(out: &mut Vec<u8>, number: u64) {
     push_padded(out, number, 1);
 }
 

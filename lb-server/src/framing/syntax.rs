@@ -48,8 +48,8 @@ pub(super) const fn malformed<T>(detail: &'static str) -> Result<T, Fault> {
 /// A request line in its parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RequestLine<'a> {
-    method: &'a [u8],
-    target: &'a [u8],
+    pub(super) method: &'a [u8],
+    pub(super) target: &'a [u8],
     /// HTTP/1.1 rather than HTTP/1.0.
     pub(super) is_11: bool,
 }

@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use rstest::rstest;
 
 use super::*;
+use crate::request_head::Places;
 
 pub(super) const LIMITS: ScanLimits = ScanLimits { head_bytes: 400, fields: 6, uri_bytes: 60 };
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -324,6 +325,95 @@ pub(super) fn streams() -> impl Strategy<Value = Vec<u8>> {
         }
         stream
     })
+}
+
+/// What is not exactly one plain head is left to the HTTP library.
+#[rstest]
+#[case::plain("GET / HTTP/1.1\r\nHost: a\r\n\r\n", true)]
+#[case::no_body_by_length("POST /a?b HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", true)]
+#[case::a_body("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n", false)]
+#[case::a_body_and_all_of_it("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\na", false)]
+#[case::chunks("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", false)]
+#[case::old("GET / HTTP/1.0\r\nHost: a\r\n\r\n", false)]
+#[case::an_empty_line_before("\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", false)]
+#[case::an_empty_line_behind("GET / HTTP/1.1\r\nHost: a\r\n\r\n\r\n", false)]
+#[case::half_a_line_behind("GET / HTTP/1.1\r\nHost: a\r\n\r\n\r", false)]
+#[case::a_byte_behind("GET / HTTP/1.1\r\nHost: a\r\n\r\nG", false)]
+#[case::two("GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", false)]
+#[case::not_whole("GET / HTTP/1.1\r\nHost: a\r\n\r", false)]
+#[case::connect("CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n", false)]
+#[case::absolute("GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n", false)]
+#[case::asterisk("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", false)]
+#[case::expects("GET / HTTP/1.1\r\nHost: a\r\nEXPECT: x\r\n\r\n", false)]
+#[case::upgrades("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: x\r\n\r\n", false)]
+fn plain_heads(#[case] stream: &str, #[case] expected: bool) {
+    let (mut scanner, mut places) = (Scanner::new(LIMITS), Places::with_room_for(4));
+    let is_whole = scanner.scan_first(stream.as_bytes(), &mut places).expect("well-formed");
+    assert_eq!(is_whole && places.is_plain(), expected);
+    // What came before decides as well.
+    let mut scanner = Scanner::new(LIMITS);
+    scanner.scan(b"\r").expect("may be the beginning of an empty line");
+    if stream.starts_with('\r') {
+        return;
+    }
+    assert!(!matches!(scanner.scan_first(stream.as_bytes(), &mut Places::default()), Ok(true)));
+}
+
+/// Heads that are good, or nearly so, most of them without a body.
+pub(super) fn heads() -> impl Strategy<Value = Vec<u8>> {
+    let line = prop::sample::select(vec![
+        "GET / HTTP/1.1",
+        "HEAD /a/b?c=%20&d=e?f HTTP/1.1",
+        "DELETE //x/../y;z?? HTTP/1.1",
+        "OPTIONS /{|}~\"' HTTP/1.1",
+        "M-Y /? HTTP/1.1",
+        "GET / HTTP/1.0",
+        "GET http://b:1/c HTTP/1.1",
+        "CONNECT /a HTTP/1.1",
+    ]);
+    let field = prop_oneof![
+        8 => prop::sample::select(vec![
+            "Host: a",
+            "host:\ta:80 ",
+            "Accept: */*",
+            "X-Empty:",
+            "X-Blank: \t ",
+            "x-twice: 1",
+            "X-Twice: \t2 2\t",
+            "Connection: keep-alive",
+            "CONNECTION: close, X-Twice",
+            "Content-Length: 0",
+            "Content-Length: 1",
+            "TE: trailers",
+            "X-Forwarded-For: 1.2.3.4",
+            "Content_Length: 7",
+            "Expect: 100-continue",
+            "Upgrade: h2c",
+            "Transfer-Encoding: chunked",
+            "Cookie: a=b; c=\"d\"",
+            "X-Latin: \u{e9}",
+        ]).prop_map(str::to_owned),
+        1 => "[!-~]{1,6}:[ -~\t]{0,9}",
+    ];
+    let nasty =
+        prop::sample::select(vec!["\r", "\n", "\r\n", "\0", "\t", " ", ":", "\x7f", "\r\n ", "?", "#"]);
+    let edit = (any::<prop::sample::Index>(), 0usize..2, nasty);
+    let edits = prop_oneof![3 => Just(Vec::new()), 1 => prop::collection::vec(edit, 1..3)];
+    (line, prop::collection::vec(field, 0..7), any::<bool>(), edits).prop_map(
+        |(line, mut fields, has_host, edits)| {
+            if has_host {
+                fields.retain(|field| !field.to_lowercase().starts_with("host"));
+                fields.push("Host: a".to_owned());
+            }
+            let mut head = format!("{line}\r\n{}\r\n\r\n", fields.join("\r\n")).into_bytes();
+            for (place, removed, added) in edits {
+                let at = place.index(head.len() + 1);
+                let end = (at + removed).min(head.len());
+                head.splice(at..end, added.bytes());
+            }
+            head
+        },
+    )
 }
 
 /// How many complete heads httparse and http find in `stream`, and whether it ends between messages.

@@ -49,10 +49,13 @@ impl Read for FrontIo {
         cx: &mut Context<'_>,
         mut cursor: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
+        let front = &*self.0;
+        if front.deliver_scanned(&mut cursor) {
+            return Poll::Ready(Ok(()));
+        }
         if let Some(settled) = self.settled() {
             return settled;
         }
-        let front = &*self.0;
         if let Some(deliverable) = front.scan_early(&mut cursor) {
             return if deliverable > 0 {
                 Poll::Ready(Ok(()))

@@ -1,10 +1,13 @@
-//! One client connection: hyper between a scanned socket and the proxy, and everything about the
-//! connection that hyper leaves open: slow heads, idle and half-closed clients, refusals, draining.
+//! One client connection: plain requests served directly, hyper between a scanned socket and the proxy for
+//! all others, and everything about the connection that hyper leaves open: slow heads, idle and half-closed
+//! clients, refusals, draining.
 
+mod direct;
 mod ending;
 mod io;
 mod park;
 mod past;
+mod relaying;
 mod watch;
 
 use std::{
@@ -23,9 +26,13 @@ use http::Version;
 use lb_core::{config::ListenerLimits, reason::Reason, time::Instant};
 use tokio::io::AsyncWrite;
 
-pub(crate) use self::past::{PAST_BYTES_MIN, Piece};
+pub(crate) use self::{
+    direct::READ_BYTES,
+    past::{PAST_BYTES_MIN, Piece},
+};
 use self::{
-    park::{Stage, Unparked, awake},
+    direct::{Received, Served},
+    park::{Stage, awake},
     past::Past,
 };
 use crate::{
@@ -34,7 +41,7 @@ use crate::{
     net::Stream,
     server::ListenerState,
     timer::Timer,
-    worker::Worker,
+    worker::{ParkedPlace, Worker},
 };
 
 /// The first look, after the probe, for whether a half-closed client is gone.
@@ -73,8 +80,10 @@ pub(crate) struct Front {
     injected: RefCell<Vec<u8>>,
     /// What of the answer goes to the client past hyper.
     past: RefCell<Past>,
-    /// Bytes behind the request in flight, read while the client was watched: hyper's next.
+    /// Bytes behind the request in flight, read while the client was watched.
     early: RefCell<Vec<u8>>,
+    /// Bytes that have been scanned before there was a hyper: the first that it gets.
+    scanned: RefCell<Vec<u8>>,
     blocked_since: Cell<Option<Instant>>,
     /// The client will send nothing more.
     eof: Cell<bool>,
@@ -124,7 +133,7 @@ pub(crate) async fn serve(
 ) {
     let front = Rc::new(Front::new(worker, listener, stream, peer));
     let registered = front.worker.register(&front);
-    let mut stage = Stage::Parked(front.worker.handle().park());
+    let mut stage = Stage::Parked(ParkedPlace::take(&front.worker));
     let mut drain_begun = false;
     let served = poll_fn(|cx| {
         front.worker.tick();
@@ -136,14 +145,37 @@ pub(crate) async fn serve(
         }
         loop {
             let connection = match &mut stage {
-                Stage::Awake(connection) => connection,
                 Stage::Parked(_) => {
-                    if ready!(front.poll_unpark(cx)) == Unparked::Ends {
-                        return Poll::Ready(Ok(()));
-                    }
-                    stage = Stage::Awake(awake(&front));
+                    stage = match ready!(front.poll_receive(cx)) {
+                        Received::Plain(head) => {
+                            Stage::Direct(Box::pin(direct::serve(Rc::clone(&front), head)))
+                        }
+                        Received::Other => {
+                            front.awake_since.set(Some(front.worker.now()));
+                            Stage::Awake(awake(&front))
+                        }
+                        Received::Ends => return Poll::Ready(Ok(())),
+                    };
                     continue;
                 }
+                Stage::Direct(request) => {
+                    match request.as_mut().poll(cx) {
+                        Poll::Ready(Served::Stays) => {
+                            stage = Stage::Parked(ParkedPlace::take(&front.worker));
+                            continue;
+                        }
+                        Poll::Ready(Served::Ends) => return Poll::Ready(Ok(())),
+                        Poll::Pending => {}
+                    }
+                    let interim_failed = matches!(front.poll_injected(cx), Poll::Ready(Err(_)));
+                    if interim_failed || front.watch(cx).is_err() {
+                        front.left.set(true);
+                        return Poll::Ready(Ok(()));
+                    }
+                    front.arm();
+                    return Poll::Pending;
+                }
+                Stage::Awake(connection) => connection,
             };
             let mut polled = connection.as_mut().poll(cx);
             while polled.is_pending() && front.sends_past(cx) {
@@ -163,7 +195,7 @@ pub(crate) async fn serve(
             if polled.is_pending() && front.may_park() {
                 front.awake_since.set(None);
                 *front.past.borrow_mut() = Past::default();
-                stage = Stage::Parked(front.worker.handle().park());
+                stage = Stage::Parked(ParkedPlace::take(&front.worker));
                 continue;
             }
             return polled;
@@ -206,6 +238,7 @@ impl Front {
             injected: RefCell::new(Vec::new()),
             past: RefCell::default(),
             early: RefCell::default(),
+            scanned: RefCell::default(),
             blocked_since: Cell::new(None),
             eof: Cell::new(false),
             left: Cell::new(false),

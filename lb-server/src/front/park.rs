@@ -1,15 +1,10 @@
 //! Parking: a connection that waits for a request does without hyper and its buffers.
 //!
 //! hyper takes some 8 KiB for each direction and keeps them between requests. What a connection needs to be
-//! remembered by is in its [`Front`], so hyper is made when the first byte of a request has come, and dropped
-//! when the next one lets itself be waited for.
+//! remembered by is in its [`Front`], so hyper is made when something has come that it is needed for, and
+//! dropped when the next request lets itself be waited for.
 
-use std::{
-    pin::Pin,
-    rc::Rc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{pin::Pin, rc::Rc, time::Duration};
 
 use hyper::{
     body::Incoming,
@@ -30,20 +25,13 @@ use crate::{
 const PARK_AFTER: Duration = Duration::from_millis(500);
 
 /// What there is of a connection besides its [`Front`].
-pub(super) enum Stage<C> {
+pub(super) enum Stage<D, C> {
     /// Nothing: it waits for the first byte of a request.
     Parked(#[expect(dead_code, reason = "counts for as long as it is held")] ParkedPlace),
+    /// A request in flight that is served without hyper.
+    Direct(Pin<Box<D>>),
     /// hyper, its buffers, and the request in flight.
     Awake(Pin<Box<C>>),
-}
-
-/// How parking ends.
-#[derive(PartialEq, Eq)]
-pub(super) enum Unparked {
-    /// There is something to read.
-    Reads,
-    /// The connection ends.
-    Ends,
 }
 
 /// What proxies, as hyper sees it.
@@ -102,26 +90,10 @@ impl Front {
             && self.blocked_since.get().is_none()
             && self.injected.borrow().is_empty()
             && self.early.borrow().is_empty()
+            && self.scanned.borrow().is_empty()
             && self.past.borrow().is_sent()
             && scanner.is_between_lines()
             && scanner.position() == Position::Between
             && scanner.heads() == self.begun.get()
-    }
-
-    /// Ready when a parked connection has something to do.
-    pub(super) fn poll_unpark(&self, cx: &mut Context<'_>) -> Poll<Unparked> {
-        if self.closing.get() {
-            return Poll::Ready(Unparked::Ends);
-        }
-        if self.stream.borrow().poll_read_ready(cx).is_pending() {
-            if self.draining.get() && !self.is_unseen() {
-                return Poll::Ready(Unparked::Ends);
-            }
-            self.arm();
-            return Poll::Pending;
-        }
-        // Bytes, the end of the stream or an error: hyper finds out which.
-        self.awake_since.set(Some(self.worker.now()));
-        Poll::Ready(Unparked::Reads)
     }
 }

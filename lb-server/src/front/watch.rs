@@ -17,6 +17,18 @@ use crate::framing::Position;
 const EARLY_BYTES_MAX: usize = 64;
 
 impl Front {
+    /// Gives hyper what was scanned before there was a hyper; whether that was anything.
+    pub(super) fn deliver_scanned(&self, cursor: &mut ReadBufCursor<'_>) -> bool {
+        let mut scanned = self.scanned.borrow_mut();
+        let count = scanned.len().min(cursor.remaining());
+        cursor.put_slice(&scanned[..count]);
+        scanned.drain(..count);
+        if scanned.is_empty() {
+            *scanned = Vec::new();
+        }
+        count > 0
+    }
+
     /// How many bytes that were read early hyper may see, which then are in `cursor`; none if there are none.
     pub(super) fn scan_early(&self, cursor: &mut ReadBufCursor<'_>) -> Option<usize> {
         let mut early = self.early.borrow_mut();

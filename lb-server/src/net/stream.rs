@@ -82,16 +82,6 @@ impl Stream {
         }
     }
 
-    /// Ready when bytes, the end of the stream or an error may have come. What has been read to its end may
-    /// be found ready once more.
-    pub(crate) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
-        match self {
-            Self::Tcp(stream) => stream.poll_read_ready(cx).map(drop),
-            #[cfg(feature = "sim")]
-            Self::Sim(stream) => stream.poll_read_ready(cx),
-        }
-    }
-
     /// Asks the system how many bytes a read of one byte would give: 0 is the end of the stream,
     /// `WouldBlock` means that nothing has come. Takes nothing.
     pub(crate) fn peek(&self) -> io::Result<usize> {

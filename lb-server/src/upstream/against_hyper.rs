@@ -21,7 +21,7 @@ use super::{
         TOO_MANY_FIELDS, TOO_MANY_INTERIM, TWO_FRAMINGS, TWO_LENGTHS,
     },
 };
-use crate::forwarded::{Kind, kind, named_by_connection};
+use crate::forwarded::{Kind, kind, may_be_named, options};
 
 /// Where we are stricter than hyper: our words for it, and what hyper does instead.
 ///
@@ -147,8 +147,10 @@ async fn answer(mut server: DuplexStream, stream: &[u8]) {
 /// What a proxy passes on of these fields.
 fn passed_on(status: StatusCode, mut headers: HeaderMap) -> HeaderMap {
     let names: Vec<HeaderName> =
-        headers.keys().filter(|name| kind(name) == Kind::HopByHop).cloned().collect();
-    for name in named_by_connection(&headers).into_iter().chain(names) {
+        headers.keys().filter(|name| kind(name.as_str().as_bytes()) == Kind::HopByHop).cloned().collect();
+    let said: Vec<HeaderValue> = headers.get_all(header::CONNECTION).iter().cloned().collect();
+    let named = said.iter().flat_map(|value| options(value.as_bytes())).filter(|name| may_be_named(name));
+    for name in named.filter_map(|name| HeaderName::from_bytes(name).ok()).chain(names) {
         headers.remove(name);
     }
     if let Some(length) = headers.remove(header::CONTENT_LENGTH)

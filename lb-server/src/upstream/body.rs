@@ -42,7 +42,7 @@ pub(super) fn may_trail(name: &HeaderName) -> bool {
         header::TRAILER,
         header::WWW_AUTHENTICATE,
     ];
-    forwarded::kind(name) == Kind::EndToEnd && !NEVER.contains(name)
+    forwarded::kind(name.as_str().as_bytes()) == Kind::EndToEnd && !NEVER.contains(name)
 }
 
 pub(super) const EXTENSIONS: &str = "a chunk's extensions are malformed or too long";
@@ -121,6 +121,21 @@ impl BodyDecoder {
     /// The stream has ended: whether the body is whole.
     pub(crate) fn may_end_here(&self) -> bool {
         matches!(self.state, State::Length(0) | State::UntilClose)
+    }
+
+    /// Copies a body out of `buffer` that lies there whole and is smaller than `bytes_max`; gives its length.
+    pub(crate) fn copy_whole(
+        &mut self,
+        buffer: &mut BytesMut,
+        bytes_max: u64,
+        out: &mut Vec<u8>,
+    ) -> Option<usize> {
+        let State::Length(length) = self.state else { return None };
+        let length = usize::try_from(length).ok().filter(|_| length < bytes_max)?;
+        out.extend_from_slice(buffer.get(..length)?);
+        buffer.advance(length);
+        self.state = State::Length(0);
+        Some(length)
     }
 
     /// Takes what can be taken out of `buffer`.

@@ -274,6 +274,13 @@ impl ResponseStream {
         Some(Connection { addr, read, write, buffer, last_bytes, out, reused: true })
     }
 
+    /// Copies the body if it has come whole and is smaller than `bytes_max`; gives its length.
+    pub(crate) fn copy_whole(&mut self, bytes_max: u64, out: &mut Vec<u8>) -> Option<usize> {
+        let length = self.decoder.copy_whole(&mut self.buffer, bytes_max, out)?;
+        self.bytes += length;
+        Some(length)
+    }
+
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let expected = self.decoder.expected().and_then(|bytes| usize::try_from(bytes).ok());
         let room = self.room.min(expected.unwrap_or(BODY_READ_BYTES / 4).max(HEAD_READ_BYTES));

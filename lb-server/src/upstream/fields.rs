@@ -3,35 +3,47 @@
 //! They are never put into a map: most responses pass as they are, and a map costs a hash, a copy and a
 //! reference count for each field, on the way in and on the way out.
 
-use http::header;
+use http::{StatusCode, header};
 
 use super::request::write_field;
 use crate::snapshot::HeaderEdits;
 
-/// Room for what is added to most responses: a Date.
-const ADDED_BYTES: usize = 40;
+/// Room for what is added to most responses: a Date, the framing, a small body.
+const ADDED_BYTES: usize = 384;
 
-/// Whole field lines, each with its end, in the order in which they came.
+/// Whole field lines, each with its end, in the order in which they came; and before them the status line
+/// that they go out with, so that a head need not be put together from parts.
 #[derive(Debug, Default)]
 pub(crate) struct FieldLines {
     bytes: Vec<u8>,
+    /// Where the first of them begins.
+    start: usize,
     has_date: bool,
 }
 
 impl FieldLines {
-    pub(super) fn with_room_for(bytes: usize) -> Self {
-        Self { bytes: Vec::with_capacity(bytes + ADDED_BYTES), has_date: false }
+    /// None yet, with room for so many bytes of them.
+    pub(crate) fn of(status: StatusCode, room: usize) -> Self {
+        let mut bytes = Vec::with_capacity(room + ADDED_BYTES);
+        if status == StatusCode::OK {
+            bytes.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
+        } else {
+            let phrase = status.canonical_reason().unwrap_or_default();
+            for part in ["HTTP/1.1 ", status.as_str(), " ", phrase, "\r\n"] {
+                bytes.extend_from_slice(part.as_bytes());
+            }
+        }
+        Self { start: bytes.len(), bytes, has_date: false }
     }
 
-    /// Adds a line, which ends in CRLF.
-    pub(super) fn push(&mut self, line: &[u8]) {
-        self.bytes.extend_from_slice(line);
+    /// Adds lines, each of which ends in CRLF. Whether a Date is among them is told apart.
+    pub(super) fn push(&mut self, lines: &[u8]) {
+        self.bytes.extend_from_slice(lines);
     }
 
-    /// Adds the line of a Date.
-    pub(super) fn push_date(&mut self, line: &[u8]) {
+    /// A Date is among the lines.
+    pub(super) fn note_date(&mut self) {
         self.has_date = true;
-        self.push(line);
     }
 
     /// Adds a field.
@@ -53,7 +65,7 @@ impl FieldLines {
     /// Does to the fields what a route says.
     pub(crate) fn apply(&mut self, edits: &HeaderEdits) {
         if edits.drops_any() {
-            self.retain(|field| !edits.replaces_named(field));
+            self.retain(|field| !edits.replaces(field));
         }
         for (name, value) in edits.added() {
             self.push_field(name.as_str(), value.as_bytes());
@@ -62,31 +74,39 @@ impl FieldLines {
 
     fn retain(&mut self, mut keeps: impl FnMut(&[u8]) -> bool) {
         let mut kept = Vec::with_capacity(self.bytes.capacity());
-        self.has_date = false;
-        for line in self.bytes.split_inclusive(|&byte| byte == b'\n') {
+        kept.extend_from_slice(&self.bytes[..self.start]);
+        let mut has_date = false;
+        for line in self.as_bytes().split_inclusive(|&byte| byte == b'\n') {
             let name = &line[..memchr::memchr(b':', line).unwrap_or(line.len())];
             if keeps(name) {
-                self.has_date |= name.eq_ignore_ascii_case(header::DATE.as_str().as_bytes());
+                has_date |= name.eq_ignore_ascii_case(header::DATE.as_str().as_bytes());
                 kept.extend_from_slice(line);
             }
         }
+        self.has_date = has_date;
         self.bytes = kept;
     }
 
     /// The lines as they go out.
     pub(crate) fn as_bytes(&self) -> &[u8] {
-        &self.bytes
+        &self.bytes[self.start..]
     }
 
     /// The memory of the lines.
-    pub(crate) fn into_bytes(self) -> Vec<u8> {
+    pub(crate) fn into_bytes(mut self) -> Vec<u8> {
+        self.bytes.drain(..self.start);
+        self.bytes
+    }
+
+    /// The lines behind their status line: a head but for its last, empty line.
+    pub(crate) fn into_head(self) -> Vec<u8> {
         self.bytes
     }
 
     /// The fields as a map.
     #[cfg(any(test, fuzzing))]
     pub(super) fn to_map(&self) -> http::HeaderMap {
-        let mut section = self.bytes.clone();
+        let mut section = self.as_bytes().to_vec();
         section.extend_from_slice(b"\r\n");
         let mut storage = [httparse::EMPTY_HEADER; 256];
         let parsed = httparse::parse_headers(&section, &mut storage);
@@ -107,13 +127,12 @@ mod tests {
     use super::*;
 
     fn lines(text: &str) -> FieldLines {
-        let mut lines = FieldLines::default();
+        let mut lines = FieldLines::of(StatusCode::OK, 0);
         for line in text.split_inclusive('\n') {
             if line.to_ascii_lowercase().starts_with("date:") {
-                lines.push_date(line.as_bytes());
-            } else {
-                lines.push(line.as_bytes());
+                lines.note_date();
             }
+            lines.push(line.as_bytes());
         }
         lines
     }
@@ -133,6 +152,7 @@ mod tests {
         assert!(!fields.has_date());
         fields.push_field("date", b"then");
         assert!(fields.has_date());
+        assert!(fields.into_head().starts_with(b"HTTP/1.1 200 OK\r\nServer:a \r\n"));
     }
 
     #[test]
@@ -140,5 +160,13 @@ mod tests {
         let mut fields = lines("A: b\r\nDATE: c\r\n");
         fields.apply(&crate::snapshot::NO_EDITS);
         assert_eq!(fields.into_bytes(), b"A: b\r\nDATE: c\r\n");
+    }
+
+    #[test]
+    fn status_lines() {
+        let line = |status| FieldLines::of(StatusCode::from_u16(status).unwrap(), 0).into_head();
+        assert_eq!(line(200), b"HTTP/1.1 200 OK\r\n");
+        assert_eq!(line(503), b"HTTP/1.1 503 Service Unavailable\r\n");
+        assert_eq!(line(299), b"HTTP/1.1 299 \r\n");
     }
 }

@@ -35,6 +35,7 @@ use bytes::BytesMut;
 
 pub(crate) use self::{
     call::{Call, CallFailed, ResponseStream},
+    fields::FieldLines,
     idle::{IdleConnections, SWEEP_INTERVAL},
     request::{Framing, write_field},
     response::Head,

@@ -8,7 +8,7 @@ use bytes::{Buf, BytesMut};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
 use super::{body::BodyDecoder, fields::FieldLines};
-use crate::forwarded::{self, Meaning};
+use crate::forwarded::{self, Meaning, options};
 
 /// Longest head that is read, in bytes.
 pub(crate) const HEAD_BYTES_MAX: usize = 128 << 10;
@@ -109,24 +109,42 @@ fn read_head(buffer: &[u8], to_head_request: bool) -> Result<Option<(usize, Head
         return Ok(None);
     };
     let mut framing = Framing::default();
-    let mut fields = FieldLines::with_room_for(section.len());
+    let mut fields = FieldLines::of(status, section.len());
     let mut trailer = Vec::new();
+    // Lines that are passed on and stand side by side are copied together.
+    let mut kept = 0..0;
     for (index, field) in parsed.iter().enumerate() {
-        let start = place(field, section);
-        let end = parsed.get(index + 1).map_or(section.len() - b"\r\n".len(), |next| place(next, section));
         match forwarded::meaning(field.name.as_bytes()) {
-            Meaning::EndToEnd => fields.push(&section[start..end]),
-            Meaning::Date => fields.push_date(&section[start..end]),
-            Meaning::ContentLength => framing.note_length(field.value)?,
-            Meaning::TransferEncoding => framing.note_transfer_encoding(field.value),
-            Meaning::Connection => framing.note_connection(field.value),
+            Meaning::EndToEnd => {}
+            Meaning::Date => fields.note_date(),
+            Meaning::ContentLength => {
+                framing.note_length(field.value)?;
+                continue;
+            }
+            Meaning::TransferEncoding => {
+                framing.note_transfer_encoding(field.value);
+                continue;
+            }
+            Meaning::Connection => {
+                framing.note_connection(field.value);
+                continue;
+            }
             Meaning::Trailer => {
                 // The parser takes no byte in a value that the map would not.
                 trailer.push(HeaderValue::from_bytes(field.value).map_err(|_| Invalid(BAD_VALUE))?);
+                continue;
             }
-            Meaning::HopByHop => {}
+            Meaning::HopByHop => continue,
         }
+        let start = place(field, section);
+        let end = parsed.get(index + 1).map_or(section.len() - b"\r\n".len(), |next| place(next, section));
+        if kept.end != start {
+            fields.push(&section[kept]);
+            kept = start..start;
+        }
+        kept.end = end;
     }
+    fields.push(&section[kept]);
     for name in framing.connection_names() {
         fields.remove(name.as_str());
         if name == header::TRAILER {
@@ -247,8 +265,8 @@ impl<'b> Framing<'b> {
         self.naming
             .iter()
             .flat_map(|value| options(value))
+            .filter(|name| forwarded::may_be_named(name))
             .filter_map(|name| HeaderName::from_bytes(name).ok())
-            .filter(forwarded::may_be_named)
     }
 
     fn keep_alive(&self, is_11: bool) -> bool {
@@ -286,8 +304,4 @@ fn decimal(digits: &[u8]) -> Option<u64> {
         return None;
     }
     std::str::from_utf8(digits).ok()?.parse().ok().filter(|length| *length <= LENGTH_BYTES_MAX)
-}
-
-fn options(connection: &[u8]) -> impl Iterator<Item = &[u8]> {
-    connection.split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
 }

@@ -2,22 +2,19 @@
 
 use std::{
     future::poll_fn,
-    io::{self, IoSlice},
-    pin::Pin,
+    io,
     rc::Rc,
     task::{Context, Poll, ready},
 };
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use http_body::Frame;
-use tokio::{
-    io::AsyncWrite,
-    task::{JoinHandle, spawn_local},
-};
+use tokio::task::{JoinHandle, spawn_local};
 
 use super::request::{self, Framing};
 use crate::{
     net::WriteHalf,
+    outbox::Outbox,
     request_body::{BodyError, RequestBody},
 };
 
@@ -44,12 +41,8 @@ pub(super) type Sent = (WriteHalf, Vec<u8>);
 /// A request that is being sent.
 pub(crate) struct Sending<B = RequestBody> {
     write: WriteHalf,
-    /// Goes out before `piece`: the head, or a chunk's size.
-    before: Vec<u8>,
-    before_sent: usize,
-    piece: Bytes,
-    /// Goes out behind `piece`.
-    behind: &'static [u8],
+    /// The head, then pieces of the body with their framing.
+    out: Outbox,
     body: Option<Rc<B>>,
     framing: Framing,
     /// Bytes that have left.
@@ -68,7 +61,7 @@ pub(crate) enum SendFailed {
 impl<B: Upload> Sending<B> {
     /// Begins with `head`, which `framing` must agree with.
     pub(super) fn new(write: WriteHalf, head: Vec<u8>, body: Option<Rc<B>>, framing: Framing) -> Self {
-        Self { write, before: head, before_sent: 0, piece: Bytes::new(), behind: b"", body, framing, sent: 0 }
+        Self { write, out: Outbox::new(head), body, framing, sent: 0 }
     }
 
     /// Whether a byte has left.
@@ -78,11 +71,11 @@ impl<B: Upload> Sending<B> {
 
     /// Whether everything has left.
     pub(crate) fn is_done(&self) -> bool {
-        self.body.is_none() && self.is_flushed()
+        self.body.is_none() && self.out.is_sent()
     }
 
     pub(super) fn into_sent(self) -> Sent {
-        (self.write, self.before)
+        (self.write, self.out.lines)
     }
 
     /// Sends the rest in a task of its own; the response is already on its way. What it gives keeps the
@@ -100,7 +93,7 @@ impl<B: Upload> Sending<B> {
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendFailed>> {
         loop {
             // What the body has at hand leaves together with what waits to be sent.
-            let waits = self.piece.is_empty() && self.behind.is_empty() && self.poll_piece(cx)?.is_pending();
+            let waits = self.out.has_room() && self.poll_piece(cx)?.is_pending();
             ready!(self.poll_flush(cx)).map_err(|_| SendFailed::Io)?;
             if self.body.is_none() {
                 return Poll::Ready(Ok(()));
@@ -119,53 +112,26 @@ impl<B: Upload> Sending<B> {
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(data) if data.is_empty() => {}
                 Ok(data) => {
-                    request::begin_piece(&mut self.before, self.framing, &data);
-                    self.behind = request::behind_piece(self.framing);
-                    self.piece = data;
+                    request::begin_piece(&mut self.out.lines, self.framing, &data);
+                    self.out.put_piece(data, request::behind_piece(self.framing));
                 }
                 Err(frame) => {
-                    request::write_end(&mut self.before, self.framing, frame.trailers_ref());
+                    request::write_end(&mut self.out.lines, self.framing, frame.trailers_ref());
                     self.body = None;
                 }
             },
             None => {
-                request::write_end(&mut self.before, self.framing, None);
+                request::write_end(&mut self.out.lines, self.framing, None);
                 self.body = None;
             }
         }
         Poll::Ready(Ok(()))
     }
 
-    fn is_flushed(&self) -> bool {
-        self.before_sent == self.before.len() && self.piece.is_empty() && self.behind.is_empty()
-    }
-
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.is_flushed() {
-            let before = &self.before[self.before_sent..];
-            let write = Pin::new(&mut self.write);
-            let written = if self.piece.is_empty() && self.behind.is_empty() {
-                ready!(write.poll_write(cx, before))?
-            } else {
-                let slices = [IoSlice::new(before), IoSlice::new(&self.piece), IoSlice::new(self.behind)];
-                ready!(write.poll_write_vectored(cx, &slices))?
-            };
-            if written == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            self.sent += written as u64;
-            self.advance(written);
+        while !self.out.is_sent() {
+            self.sent += ready!(self.out.poll_write(cx, &mut self.write))? as u64;
         }
-        self.before.clear();
-        self.before_sent = 0;
         Poll::Ready(Ok(()))
-    }
-
-    fn advance(&mut self, written: usize) {
-        let of_before = written.min(self.before.len() - self.before_sent);
-        self.before_sent += of_before;
-        let of_piece = (written - of_before).min(self.piece.len());
-        self.piece.advance(of_piece);
-        self.behind = &self.behind[written - of_before - of_piece..];
     }
 }

@@ -145,11 +145,6 @@ impl End {
         tell.wakers.extend(self.writer.take());
     }
 
-    /// Whether a read would find something: bytes, an error or the end.
-    pub(super) fn is_readable(&self) -> bool {
-        !self.received.is_empty() || self.error.is_some() || self.fin_received || self.phase == Phase::Dead
-    }
-
     /// What a read finds besides bytes: an error, the end, or nothing yet.
     pub(super) fn at_end(&mut self) -> Option<io::Result<usize>> {
         if let Some(error) = self.error.take() {

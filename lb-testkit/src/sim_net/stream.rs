@@ -96,12 +96,6 @@ impl Stream {
         }
     }
 
-    /// Ready when bytes, the end of the stream or an error have come.
-    pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let Held { network, number, side } = &*self.0;
-        network.with(|world| world.poll_read_ready(*number, *side, cx))
-    }
-
     /// How many bytes a read of one byte would give; 0 at the end of the stream.
     ///
     /// # Errors

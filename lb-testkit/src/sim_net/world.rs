@@ -422,17 +422,6 @@ impl World {
         Poll::Pending
     }
 
-    /// Ready when a read would find something; takes nothing.
-    pub(super) fn poll_read_ready(&mut self, number: u64, side: Side, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(connection) = self.connections.get_mut(&number) else { return Poll::Ready(()) };
-        let end = connection.end_mut(side);
-        if end.is_readable() {
-            return Poll::Ready(());
-        }
-        end.reader = Some(cx.waker().clone());
-        Poll::Pending
-    }
-
     /// A byte, an end or an error, none of which is taken.
     pub(super) fn peek(&mut self, number: u64, side: Side) -> io::Result<usize> {
         let Some((end, _)) = self.parts(number, side) else { return Ok(0) };

@@ -1,6 +1,7 @@
 //! What the balancer promises to its clients.
 
 mod answers;
+mod both_ways;
 mod continues;
 mod edits;
 mod fields;
