@@ -123,6 +123,20 @@ impl ResponseBody {
         self.complete();
     }
 
+    /// Ready when the request's time is up while the client does not take what there is. Nothing is awaited of
+    /// the backend meanwhile.
+    pub(crate) fn poll_held_up(&mut self, cx: &mut Context<'_>) -> Poll<BrokenResponse> {
+        self.waiting = false;
+        if self.is_overdue() {
+            return Poll::Ready(self.broken(Reason::RequestTimeout));
+        }
+        let Some(flight) = &self.flight else { return Poll::Pending };
+        let Some(deadline) = flight.deadline else { return Poll::Pending };
+        let timer = &flight.front.request_timer;
+        timer.set(deadline);
+        timer.poll_fired(cx).map(|()| self.broken(Reason::RequestTimeout))
+    }
+
     /// The next frame; none at the end. Where there is no room for it, it is only looked whether the request's
     /// time is up.
     pub(crate) fn poll_next(
@@ -134,7 +148,7 @@ impl ResponseBody {
             return Poll::Ready(Some(Err(self.broken(Reason::RequestTimeout))));
         }
         if !has_room {
-            return Poll::Pending;
+            return self.poll_held_up(cx).map(|broken| Some(Err(broken)));
         }
         let frame = match &mut self.source {
             Source::Own(bytes) if bytes.is_empty() => None,

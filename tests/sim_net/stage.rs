@@ -141,6 +141,7 @@ impl Stage {
             seed: Some(plan.seed),
             library_only: plan.seed % 4 == 3,
         };
+        lb_tests::panics_of_the_balancer_end_the_tests();
         let server = Server::start_on(network.host(LB), &lb_tests::valid(&toml), options)
             .await
             .unwrap_or_else(|error| panic!("seed {}: {error}", plan.seed));

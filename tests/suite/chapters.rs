@@ -21,6 +21,7 @@ async fn judge(chapter: Chapter, name: &str) {
     let mut config = valid.into_inner();
     config.access_log.format = LogFormat::Off;
     let config = config.validate().unwrap();
+    lb_tests::panics_of_the_balancer_end_the_tests();
     let server = Server::start(&config, Options::default()).unwrap();
     let mut stage = Stage::new(server.addresses()[0], cast);
     let command =

@@ -68,7 +68,8 @@ impl Front {
     fn linger_until(&self) -> Option<Instant> {
         let now = self.worker.clock.now();
         let between = self.refusal.get().is_none() && self.position() == Position::Between;
-        if self.eof.get() || self.left.get() || (between && self.last.get()) {
+        let is_silent = between && self.last.get() && self.early.borrow().is_empty();
+        if self.eof.get() || self.left.get() || is_silent {
             return None;
         }
         // One that has waited for its next request has long had its last answer.

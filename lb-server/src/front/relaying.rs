@@ -3,7 +3,7 @@
 
 use std::{
     io::Write,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use bytes::Bytes;
@@ -72,9 +72,6 @@ impl Relaying {
 
     /// Takes what the body gives and sends what can be sent. Ready when all has left.
     pub(super) fn poll(&mut self, front: &Front, cx: &mut Context<'_>) -> Poll<Result<(), BrokeOff>> {
-        if !self.is_over && matches!(self.body.poll_next(cx, false), Poll::Ready(Some(Err(_)))) {
-            return Poll::Ready(Err(BrokeOff));
-        }
         loop {
             let mut waits = false;
             while !self.is_over && self.has_room() && !waits {
@@ -85,7 +82,11 @@ impl Relaying {
                     Poll::Pending => waits = true,
                 }
             }
-            ready!(front.poll_send_all(cx, &mut self.out)).map_err(|_| BrokeOff)?;
+            if front.poll_send_all(cx, &mut self.out).map_err(|_| BrokeOff)?.is_pending() {
+                // While the body is waited for, that wait has the timer.
+                let overdue = !self.is_over && !waits && self.body.poll_held_up(cx).is_ready();
+                return if overdue { Poll::Ready(Err(BrokeOff)) } else { Poll::Pending };
+            }
             if self.is_over {
                 front.flushed();
                 return Poll::Ready(Ok(()));

@@ -199,6 +199,20 @@ async fn the_whole_request_takes_too_long_for_a_slow_client() -> Tested {
     Ok(())
 }
 
+/// ... and for one that takes nothing. The time of a silent backend, long over by then, is not what counts.
+#[tokio::test]
+async fn the_whole_request_takes_too_long_for_a_client_that_does_not_read() -> Tested {
+    let a = backend("a").await;
+    a.behave(Behaviour::pattern(1 << 30));
+    let timeouts = "timeouts = { body_idle = \"50ms\" }";
+    let lb = Setup::over(&[&a]).pool(timeouts).route("timeout = \"400ms\"").start();
+    let mut client = lb.client().await;
+    client.send("GET / HTTP/1.1\r\nHost: mango\r\n\r\n").await?;
+    assert_eq!(lb.line().await, "200 request_timeout a 1");
+    assert!(lb.changes().is_empty(), "the backend is not to blame: {:?}", lb.changes());
+    Ok(())
+}
+
 /// ... and for an upload that keeps moving.
 #[tokio::test]
 async fn the_whole_request_takes_too_long_in_the_upload() -> Tested {

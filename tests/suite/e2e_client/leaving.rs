@@ -263,3 +263,20 @@ async fn leaving_is_not_held_against_the_backend() {
     stage.log.wait_for(6).await;
     stage.assert_idle();
 }
+
+/// What a client sends behind its last request is not its end: the reset that unread bytes bring would
+/// overtake the answer.
+#[tokio::test]
+async fn bytes_behind_the_last_request_do_not_cut_its_answer_short() {
+    const LENGTH: u64 = 3 << 20;
+    let (mango, stage) = setup().await;
+    let gate = Gate::default();
+    mango.behave(Behaviour::pattern(LENGTH).held_by(&gate));
+    let mut client = stage.client().await;
+    client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.unwrap();
+    mango.wait_for_requests(1).await.unwrap();
+    client.send("x".repeat(5000)).await.unwrap();
+    gate.open_for_all();
+    let answer = client.response().await.unwrap();
+    assert!(answer.body.is_complete() && answer.body.length_bytes == LENGTH, "{answer}");
+}
