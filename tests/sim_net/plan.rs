@@ -621,6 +621,8 @@ impl Plan {
 
     fn fault(&self, theme: Theme, draw: &mut Draw) -> (u64, Fault) {
         let at = draw.of(0..=TRAFFIC_MS * 3 / 4);
+        // Seed 643: a server that has never heard of a name's addresses has nobody to send requests to.
+        let at = if theme == Theme::Names { at.max(2 * self.latency_ms_max() + 1) } else { at };
         let for_ms = draw.of(50..=2_500);
         let backend = draw.of(0..=self.backends as u64 - 1) as usize;
         let client = draw.of(0..=self.clients as u64 - 1) as usize;
