@@ -18,7 +18,8 @@ mod tests;
 
 use lb_core::reason::Reason;
 
-use line::{Flaw, Next};
+use line::{Flaw, Lines, Next};
+pub(crate) use syntax::token_end;
 use syntax::{Fault, Field, malformed};
 
 /// Most empty lines that are skipped before a request line (RFC 9112, 2.2).
@@ -132,11 +133,12 @@ impl Scanner {
 
     fn scan_into(&mut self, bytes: &[u8], sink: &mut impl HeadSink) -> Result<(), Refusal> {
         let (mut at, mut unit) = (0, 0);
+        let mut lines = Lines::of(bytes);
         while at < bytes.len() && self.refused.is_none() {
             if self.framing.is_at_unit() && self.carry.is_empty() {
                 unit = at;
             }
-            match self.step(&bytes[at..], at, sink) {
+            match self.step(bytes, at, &mut lines, sink) {
                 Ok(followed) => at += followed,
                 Err(fault) => self.refused = Some(fault),
             }
@@ -171,38 +173,46 @@ impl Scanner {
         self.framing.heads
     }
 
-    /// Follows one line, or one run of body bytes, or less; gives how many bytes that were.
-    fn step(&mut self, bytes: &[u8], start: usize, sink: &mut impl HeadSink) -> Result<usize, Fault> {
+    /// Follows one line, or one run of body bytes, or less, from `at` on; gives how many bytes that were.
+    fn step(
+        &mut self,
+        bytes: &[u8],
+        at: usize,
+        lines: &mut Lines<'_>,
+        sink: &mut impl HeadSink,
+    ) -> Result<usize, Fault> {
+        let rest = &bytes[at..];
         match &mut self.framing.state {
             State::Length(left) | State::ChunkData(left) => {
-                let run = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
+                let run = usize::try_from(*left).unwrap_or(usize::MAX).min(rest.len());
                 *left -= run as u64;
                 if *left == 0 {
                     self.framing.end_run();
                 }
                 return Ok(run);
             }
-            State::Idle if self.carry.is_empty() && !matches!(bytes, [b'\r' | b'\n', ..]) => {
+            State::Idle if self.carry.is_empty() && !matches!(rest, [b'\r' | b'\n', ..]) => {
                 self.framing.begin_head();
             }
             _ => {}
         }
-        self.line(bytes, start, sink)
-    }
-
-    fn line(&mut self, bytes: &[u8], start: usize, sink: &mut impl HeadSink) -> Result<usize, Fault> {
-        match line::next(&mut self.carry, bytes, self.framing.line_bytes_max()) {
+        let bytes_max = self.framing.line_bytes_max();
+        if self.carry.is_empty()
+            && let Some(line) = lines.whole(at, bytes_max)
+        {
+            self.framing.accept(line, at, sink)?;
+            return Ok(line.len() + b"\r\n".len());
+        }
+        match lines.next(&mut self.carry, at, bytes_max) {
             Next::Complete { line, consumed } => {
-                self.framing.accept(line, start, sink)?;
-                if !self.carry.is_empty() {
-                    self.carry.clear();
-                    self.carry.shrink_to(CARRY_BYTES_KEPT);
-                }
+                self.framing.accept(line, at, sink)?;
+                self.carry.clear();
+                self.carry.shrink_to(CARRY_BYTES_KEPT);
                 Ok(consumed)
             }
             Next::Partial { line, ended } => {
                 self.framing.examine(line, ended)?;
-                Ok(bytes.len())
+                Ok(rest.len())
             }
             Next::Bad { line, ended, flaw } => {
                 // What is wrong further left in the line comes first.

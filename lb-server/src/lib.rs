@@ -7,6 +7,7 @@ mod accept;
 pub mod access_log;
 mod answer;
 pub mod clock;
+mod control_bytes;
 mod date;
 pub mod event_log;
 mod flight;

@@ -179,7 +179,7 @@ pub(super) struct Field<'a> {
 
 /// Reads `name: value`, the value with the whitespace around it.
 pub(super) fn field(line: &[u8], ended: bool) -> Result<Option<Field<'_>>, Fault> {
-    let end = run(&line[..line.len().min(FIELD_NAME_BYTES_MAX + 1)], TOKEN);
+    let end = token_end(&line[..line.len().min(FIELD_NAME_BYTES_MAX + 1)]);
     if end > FIELD_NAME_BYTES_MAX {
         return Err(Fault::new(Reason::HeadTooLarge, "field name too long"));
     }
@@ -250,6 +250,36 @@ fn decimal(digits: &[u8]) -> Option<u64> {
 
 fn unfinished<T>(ended: bool, detail: &'static str) -> Result<Option<T>, Fault> {
     if ended { malformed(detail) } else { Ok(None) }
+}
+
+/// Where the token at the beginning of `text` ends. Of the names of fields nearly all have only letters and
+/// hyphens, which are looked for in words of eight bytes.
+pub(crate) fn token_end(text: &[u8]) -> usize {
+    let mut end = 0;
+    for word in text.as_chunks::<8>().0 {
+        let others = other_than_name(u64::from_le_bytes(*word));
+        if others != 0 {
+            end += others.trailing_zeros() as usize / 8;
+            break;
+        }
+        end += 8;
+    }
+    match text.get(end) {
+        Some(b':') | None => end,
+        Some(_) => end + run(&text[end..], TOKEN),
+    }
+}
+
+/// The top bit of each byte that is neither an ASCII letter nor a hyphen.
+const fn other_than_name(word: u64) -> u64 {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const TOPS: u64 = ONES * 0x80;
+    // Without top bits nothing is carried from one byte into the next.
+    let lower = (word | ONES * 0x20) & !TOPS;
+    let is_letter = (lower + ONES * (0x80 - 0x61)) & !(lower + ONES * (0x80 - 0x7b));
+    let from_hyphen = (word ^ ONES * 0x2d) & !TOPS;
+    let is_hyphen = !(from_hyphen + ONES * 0x7f);
+    (!(is_letter | is_hyphen) | word) & TOPS
 }
 
 /// How many bytes at the beginning of `text` are of `class`.
@@ -324,4 +354,33 @@ const fn is_in(byte: u8, set: &[u8]) -> bool {
         index += 1;
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_token_ends_where_its_first_other_byte_stands(
+            text in prop::collection::vec(prop_oneof![20 => 0x2du8..0x7f, 4 => Just(b'-'), 1 => any::<u8>()], 0..40),
+        ) {
+            prop_assert_eq!(token_end(&text), run(&text, TOKEN));
+        }
+    }
+
+    #[test]
+    fn words_of_names() {
+        for byte in 0..=0xff {
+            let is_of_name = byte == b'-' || byte.is_ascii_alphabetic();
+            for neighbour in [0, b'a', b'-', 0xff] {
+                let mut word = [neighbour; 8];
+                word[3] = byte;
+                let found = other_than_name(u64::from_le_bytes(word)).to_le_bytes();
+                assert_eq!(found[3] == 0, is_of_name, "{byte} between {neighbour}");
+            }
+        }
+    }
 }

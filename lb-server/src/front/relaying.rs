@@ -138,6 +138,7 @@ impl Relaying {
             return;
         }
         let Framing::Chunked { trailers: announced } = &self.framing else { return };
+        debug_assert!(self.out.has_room(), "the end would overtake a piece");
         let lines = &mut self.out.lines;
         lines.extend_from_slice(b"0\r\n");
         for (name, value) in trailers.iter().flatten().filter(|(name, _)| announced.contains(name)) {
