@@ -19,8 +19,8 @@ mod tests;
 use lb_core::reason::Reason;
 
 use line::{Flaw, Lines, Next};
-pub(crate) use syntax::token_end;
-use syntax::{Fault, Field, malformed};
+pub(crate) use syntax::{Field, decimal, token_end, trim};
+use syntax::{Fault, malformed};
 
 /// Most empty lines that are skipped before a request line (RFC 9112, 2.2).
 const EMPTY_LINES_MAX: u8 = 4;
@@ -75,14 +75,14 @@ pub(crate) struct Refusal {
 pub(crate) trait HeadSink {
     /// The method begins at `start`, the target one byte behind its end.
     fn request_line(&mut self, start: usize, method: &[u8], target: &[u8]);
-    /// A field's line, without its end, begins at `start`; `value` is without the whitespace around it.
-    fn field(&mut self, start: usize, line: &[u8], name: &[u8], value: &[u8]);
+    /// A field's line, without its end, begins at `start`.
+    fn field(&mut self, start: usize, line: &[u8], field: Field<'_>);
 }
 
 /// Nobody wants to know.
 impl HeadSink for () {
     fn request_line(&mut self, _: usize, _: &[u8], _: &[u8]) {}
-    fn field(&mut self, _: usize, _: &[u8], _: &[u8], _: &[u8]) {}
+    fn field(&mut self, _: usize, _: &[u8], _: Field<'_>) {}
 }
 
 /// Follows the framing of one client's byte stream.
@@ -368,10 +368,10 @@ impl Framing {
     }
 
     fn accept_field(&mut self, line: &[u8], start: usize, sink: &mut impl HeadSink) -> Result<(), Fault> {
-        let Some(Field { name, value }) = syntax::field(line, true)? else { return Ok(()) };
+        let Some(field) = syntax::field(line, true)? else { return Ok(()) };
         self.count_field()?;
-        let value = value.trim_ascii();
-        sink.field(start, line, name, value);
+        sink.field(start, line, field);
+        let Field { name, value, .. } = field;
         let Some(field) = framing_field(name) else { return Ok(()) };
         match field {
             FramingField::Host if self.has_host => malformed("more than one Host"),

@@ -6,8 +6,8 @@
 mod accept;
 pub mod access_log;
 mod answer;
+mod byte_marks;
 pub mod clock;
-mod control_bytes;
 mod date;
 pub mod event_log;
 mod flight;
@@ -28,6 +28,7 @@ mod response_body;
 mod server;
 mod session_cookies;
 mod snapshot;
+mod spare;
 mod timer;
 mod upstream;
 mod waiters;

@@ -93,6 +93,8 @@ fn write_fields(out: &mut Vec<u8>, received: &Received<'_>) -> bool {
     };
     let mut accepts_trailers = false;
     let drops_any = edits.drops_any();
+    // Lines that go on as they came and stand side by side are copied together.
+    let mut kept = 0..0;
     for Field { name, value, kind, line } in head.fields() {
         let goes_on = match kind {
             Kind::EndToEnd => true,
@@ -105,13 +107,21 @@ fn write_fields(out: &mut Vec<u8>, received: &Received<'_>) -> bool {
         };
         let is_taken =
             named.iter().any(|named| named.eq_ignore_ascii_case(name)) || (drops_any && edits.replaces(name));
-        if goes_on && !is_taken {
-            match line {
-                Some(line) => out.extend_from_slice(line),
-                None => write_field(out, name, value),
+        if !goes_on || is_taken {
+            continue;
+        }
+        match line {
+            Some(line) if line.start == kept.end => kept.end = line.end,
+            line => {
+                out.extend_from_slice(&head.bytes()[kept]);
+                kept = line.unwrap_or_default();
+                if kept.is_empty() {
+                    write_field(out, name, value);
+                }
             }
         }
     }
+    out.extend_from_slice(&head.bytes()[kept]);
     accepts_trailers
 }
 

@@ -1,6 +1,6 @@
 //! Cuts a byte stream into lines that end in CRLF, wherever the stream's own pieces were cut.
 
-use crate::control_bytes::ControlBytes;
+use crate::byte_marks::ControlBytes;
 
 /// What the stream holds next. `line` never has the CRLF.
 #[derive(Debug, PartialEq, Eq)]

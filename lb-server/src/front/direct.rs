@@ -26,8 +26,6 @@ use crate::{
 
 /// What a worker reads into from connections without a hyper; hyper's own reads begin with as much.
 pub(crate) const READ_BYTES: usize = 8 << 10;
-/// Room for the fields of most requests.
-const FIELDS: usize = 16;
 
 /// What a connection at rest was sent.
 pub(super) enum Received {
@@ -56,7 +54,9 @@ pub(super) fn serve(front: Rc<Front>, head: RequestHead) -> impl Future<Output =
         let Ok(answer) = proxy::answer(flight, None).await else { return Served::Ends };
         let closes = answer.close || front.last.get() || front.draining.get();
         let mut relaying = Relaying::begin(answer, to_head_request, closes);
-        match std::future::poll_fn(|cx| relaying.poll(&front, cx)).await {
+        let relayed = std::future::poll_fn(|cx| relaying.poll(&front, cx)).await;
+        front.worker.spare_bytes.put(relaying.into_memory());
+        match relayed {
             Ok(()) if !closes && !front.draining.get() => Served::Stays,
             _ => Served::Ends,
         }
@@ -102,11 +102,11 @@ impl Front {
 
     /// What these bytes are, which are the first that come behind a request.
     fn tell(&self, bytes: &[u8]) -> Received {
-        let mut places = Places::with_room_for(FIELDS);
+        let mut places = Places::into(self.worker.spare_places.take());
         let scanned = self.scanner.borrow_mut().scan_first(bytes, &mut places);
         let deliverable = match scanned {
             Ok(true) if places.is_plain() && self.worker.serves_directly() => {
-                return Received::Plain(RequestHead::plain(bytes, places));
+                return Received::Plain(RequestHead::plain(bytes, places, self.worker.spare_bytes.take()));
             }
             Ok(_) => bytes.len(),
             Err(refusal) => {

@@ -97,6 +97,11 @@ impl Relaying {
         }
     }
 
+    /// The memory that the head had.
+    pub(super) fn into_memory(self) -> Vec<u8> {
+        self.out.lines
+    }
+
     fn has_room(&self) -> bool {
         self.out.has_room() && self.out.lines.len() < GATHERED_BYTES_MAX
     }

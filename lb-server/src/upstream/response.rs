@@ -2,16 +2,19 @@
 //! backend is trusted more than a client, but not with framing: what two readers could read
 //! differently is refused.
 
-use std::{mem::MaybeUninit, ops::Range};
+use std::{
+    mem::{self, MaybeUninit},
+    ops::Range,
+};
 
 use bytes::{Buf, BytesMut};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
 use super::{body::BodyDecoder, fields::FieldLines};
 use crate::{
-    control_bytes::ControlBytes,
+    byte_marks::ControlBytes,
     forwarded::{self, Meaning, options},
-    framing::token_end,
+    framing::{self, token_end, trim},
 };
 
 /// Longest head that is read, in bytes.
@@ -63,11 +66,18 @@ pub(crate) struct Head {
 pub(crate) struct Heads {
     /// So much of the buffer is known to hold no whole head.
     searched: usize,
+    /// Memory for the fields of the next head.
+    memory: Vec<u8>,
     interim: usize,
     interim_bytes: usize,
 }
 
 impl Heads {
+    /// None found yet; the first one's fields are put into `memory`, which is empty.
+    pub(crate) fn into(memory: Vec<u8>) -> Self {
+        Self { memory, ..Self::default() }
+    }
+
     /// Takes the next head out of `buffer`; none while it is not complete. With `ended` nothing more
     /// will come. Interim heads (1xx) come like others, with an empty body, and there are only so many.
     pub(crate) fn take(
@@ -86,7 +96,7 @@ impl Heads {
         if before == 0 || !is_worth_it {
             return Ok(None);
         }
-        let Some(head) = take_head(buffer, to_head_request)? else { return Ok(None) };
+        let Some(head) = take_head(buffer, to_head_request, &mut self.memory)? else { return Ok(None) };
         self.searched = 0;
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             return Err(Invalid(SWITCH));
@@ -102,15 +112,24 @@ impl Heads {
     }
 }
 
-fn take_head(buffer: &mut BytesMut, to_head_request: bool) -> Result<Option<Head>, Invalid> {
-    let Some((length, head)) = read_head(buffer, to_head_request)? else { return Ok(None) };
+fn take_head(
+    buffer: &mut BytesMut,
+    to_head_request: bool,
+    memory: &mut Vec<u8>,
+) -> Result<Option<Head>, Invalid> {
+    let Some((length, head)) = read_head(buffer, to_head_request, memory)? else { return Ok(None) };
     buffer.advance(length);
     Ok(Some(head))
 }
 
-/// The head at the beginning of `buffer` and how many bytes it has; none while it is not complete.
-fn read_head(buffer: &[u8], to_head_request: bool) -> Result<Option<(usize, Head)>, Invalid> {
-    match read_usual(buffer, to_head_request) {
+/// The head at the beginning of `buffer` and how many bytes it has; none while it is not complete. Its fields
+/// are put into `memory`.
+fn read_head(
+    buffer: &[u8],
+    to_head_request: bool,
+    memory: &mut Vec<u8>,
+) -> Result<Option<(usize, Head)>, Invalid> {
+    match read_usual(buffer, to_head_request, memory) {
         Some(read) => Ok(Some(read)),
         None => read_any(buffer, to_head_request),
     }
@@ -120,14 +139,15 @@ fn read_head(buffer: &[u8], to_head_request: bool) -> Result<Option<(usize, Head
 ///
 /// Nearly every head is such, and to look for the ends of its lines and of its names is less than half of what
 /// the library's parser takes, which judges each byte by itself.
-fn read_usual(buffer: &[u8], to_head_request: bool) -> Option<(usize, Head)> {
+fn read_usual(buffer: &[u8], to_head_request: bool, memory: &mut Vec<u8>) -> Option<(usize, Head)> {
     let window = &buffer[..buffer.len().min(HEAD_BYTES_MAX)];
     let mut control_bytes = ControlBytes::of(window);
     let mut line_end =
         |start| control_bytes.next(start).filter(|end| window.get(*end..end + 2) == Some(b"\r\n"));
     let mut end = line_end(0)?;
     let (status, is_11) = status_line(&window[..end])?;
-    let mut gathered = Gathered::of(status, window.len().min(USUAL_BYTES));
+    let fields = FieldLines::of(status, mem::take(memory), window.len().min(USUAL_BYTES));
+    let mut gathered = Gathered::into(status, fields);
     for _ in 0..=FIELDS_MAX {
         let start = end + b"\r\n".len();
         end = line_end(start)?;
@@ -137,7 +157,7 @@ fn read_usual(buffer: &[u8], to_head_request: bool) -> Option<(usize, Head)> {
             return Some((length, gathered.head(window, is_11, to_head_request).ok()?));
         }
         let (name, rest) = line.split_at(token_end(line));
-        let value = rest.strip_prefix(b":").filter(|_| !name.is_empty())?.trim_ascii();
+        let value = trim(rest.strip_prefix(b":").filter(|_| !name.is_empty())?);
         gathered.add(window, Field { name, value, place: start..end + b"\r\n".len() }).ok()?;
     }
     None
@@ -163,7 +183,7 @@ fn read_any(buffer: &[u8], to_head_request: bool) -> Result<Option<(usize, Head)
     let Some(Parsed { status, is_11, section, fields }) = parse(buffer, &mut storage)? else {
         return Ok(None);
     };
-    let mut gathered = Gathered::of(status, section.len());
+    let mut gathered = Gathered::into(status, FieldLines::of(status, Vec::new(), section.len()));
     for (index, field) in fields.iter().enumerate() {
         let end = fields.get(index + 1).map_or(section.len() - b"\r\n".len(), |next| place(next, section));
         let (name, value) = (field.name.as_bytes(), field.value);
@@ -192,9 +212,8 @@ struct Gathered<'b> {
 }
 
 impl<'b> Gathered<'b> {
-    /// Nothing yet, with room for so many bytes of fields.
-    fn of(status: StatusCode, room: usize) -> Self {
-        let fields = FieldLines::of(status, room);
+    /// Nothing yet; what is passed on is added to `fields`.
+    fn into(status: StatusCode, fields: FieldLines) -> Self {
         Self { status, framing: Framing::default(), fields, trailer: Vec::new(), kept: 0..0 }
     }
 
@@ -387,10 +406,8 @@ impl<'b> Framing<'b> {
 }
 
 fn decimal(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    std::str::from_utf8(digits).ok()?.parse().ok().filter(|length| *length <= LENGTH_BYTES_MAX)
+    let number = framing::decimal(digits)?;
+    (!digits.is_empty() && number <= LENGTH_BYTES_MAX).then_some(number)
 }
 
 #[cfg(test)]
@@ -432,7 +449,7 @@ mod tests {
         #[test]
         fn what_is_read_as_usual_is_what_the_parser_reads(head in heads(), to_head_request: bool) {
             let any = read_any(&head, to_head_request);
-            match read_usual(&head, to_head_request) {
+            match read_usual(&head, to_head_request, &mut Vec::new()) {
                 Some(usual) => prop_assert_eq!(format!("{:?}", Ok::<_, Invalid>(Some(usual))), format!("{any:?}")),
                 // What nothing is wrong with is usual.
                 None => prop_assert!(!matches!(any, Ok(Some(_))), "{:?}", any),
