@@ -245,6 +245,13 @@ impl RequestHead {
         Some(place.text(&self.text))
     }
 
+    /// Where the line of its Host stands among its bytes, if that is its first field, says what the request is
+    /// for, and is just as it would be written anew.
+    pub(crate) fn first_host_line(&self) -> Option<Range<usize>> {
+        let Places { authority: None, host: Some(0), fields, .. } = &self.places else { return None };
+        fields.first()?.line()
+    }
+
     /// All fields, in the order in which they came.
     pub(crate) fn fields(&self) -> impl Iterator<Item = Field<'_>> {
         let bytes = self.bytes();

@@ -282,6 +282,13 @@ pub(crate) fn token_end(text: &[u8]) -> usize {
 
 /// A text without the spaces and tabs around it.
 pub(crate) fn trim(mut text: &[u8]) -> &[u8] {
+    // Nearly all values have one space before them.
+    if let [b' ', rest @ ..] = text {
+        text = rest;
+    }
+    if let [b'!'..=0xff, .., b'!'..=0xff] = text {
+        return text;
+    }
     while let [b' ' | b'\t', rest @ ..] = text {
         text = rest;
     }
