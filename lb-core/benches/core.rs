@@ -1,7 +1,7 @@
 //! What the core's decisions cost as configurations grow: `cargo bench --package lb-core`.
 //!
-//! Routes and CIDRs may cost a logarithm; of the algorithms only rendezvous hashing, and the other hashes where nearly
-//! all backends are at their caps, may grow with the number of backends.
+//! Routes and CIDRs may cost a logarithm; of the algorithms only rendezvous hashing may grow with the number of
+//! backends, and the other hashes somewhat where many backends are at their caps.
 
 use std::{collections::VecDeque, fmt::Write, hint::black_box, net::IpAddr};
 

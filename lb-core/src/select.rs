@@ -33,6 +33,7 @@ mod rendezvous;
 mod ring;
 mod roster;
 mod round_robin;
+mod spots;
 #[cfg(test)]
 mod tests;
 
