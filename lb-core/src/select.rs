@@ -129,7 +129,8 @@ impl Picker {
     }
 
     /// Some of the candidates, each with whether it is full, may be picked no longer, or again: all that
-    /// happened since the lists were last up to date. O(log n) for each that changes.
+    /// happened since the lists were last up to date. O(log n) for each that changes; weighted round robin looks
+    /// at its different weights besides, once.
     pub(crate) fn set_full(
         &mut self,
         changed: impl Iterator<Item = (EndpointId, bool)> + Clone,

@@ -256,9 +256,8 @@ impl RoundRobin {
         for (rank, index) in (0..).zip(new.free.iter()) {
             credits[index] -= each + i64::from(rank < extra);
         }
-        for (index, candidate) in
-            new.candidates.iter().enumerate().filter(|&(index, _)| !new.free.contains(index))
-        {
+        let is_full = |&(index, _): &(usize, &Candidate)| !new.free.contains(index);
+        for (index, candidate) in new.candidates.iter().enumerate().filter(is_full) {
             credits[index] = self.away.remove(&candidate.id).unwrap_or(0);
         }
         self.credits = Credits::new(new, &credits);
