@@ -8,8 +8,8 @@
 //! - [`probe`]: whether a server is well, for health checks of containers.
 //! - [`wire`]: heads and bodies over any stream, for who writes another end.
 //! - `sim_net` (feature `sim`): a network that is simulated, by seed.
-//! - [`course`] (a feature, on by default): the chapters as lists of black-box cases that judge any balancer: [`course::run`] with a
-//!   base URL, [`course::StartCommand`] with a program.
+//! - [`course`] (a feature, on by default): the chapters as lists of black-box cases that judge any balancer:
+//!   [`course::run`] with a base URL, [`course::StartCommand`] with a program.
 //! - [`sim`]: the balancer's decisions against modelled backends, as discrete events.
 //!
 //! Both ends speak HTTP through this crate's own few hundred lines instead of a library: a test double
