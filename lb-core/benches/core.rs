@@ -1,7 +1,7 @@
 //! What the core's decisions cost as configurations grow: `cargo bench --package lb-core`.
 //!
-//! Routes and CIDRs may cost a logarithm; of the algorithms only rendezvous hashing, and weighted round
-//! robin whose period is too long to be kept or that is at its caps, may grow with the number of backends.
+//! Routes and CIDRs may cost a logarithm; of the algorithms only rendezvous hashing may grow with the number of
+//! backends, and the other hashes somewhat where many backends are at their caps.
 
 use std::{collections::VecDeque, fmt::Write, hint::black_box, net::IpAddr};
 
@@ -203,6 +203,7 @@ mod pick_at_caps {
         random_by_weight: Random, unequal;
         round_robin: RoundRobin, equal;
         round_robin_by_weight: RoundRobin, unequal;
+        tijdeman_by_weight: Tijdeman, unequal;
         least_request: LeastRequest, equal;
         p2c: P2c, equal;
         peak_ewma: PeakEwma, equal;
@@ -210,6 +211,7 @@ mod pick_at_caps {
         ring_hash: RingHash, equal;
         maglev: Maglev, equal;
         rendezvous: Rendezvous, equal;
+        jump_hash: JumpHash, equal;
         prequal: Prequal, equal;
     }
 

@@ -54,14 +54,13 @@ pub fn normalise(authority: &str) -> Result<Cow<'_, str>, HostError> {
     if authority.starts_with('[') {
         return literal(authority);
     }
-    let name = match authority.bytes().position(|byte| byte == b':') {
-        Some(colon) => {
-            check_port(&authority[colon + 1..])?;
-            &authority[..colon]
-        }
-        None => authority,
-    };
-    if is_normal(name.as_bytes()) {
+    let normal = normal_name(authority.as_bytes());
+    let end = normal.or_else(|| authority.find(':')).unwrap_or(authority.len());
+    let (name, rest) = authority.split_at(end);
+    if let Some(port) = rest.strip_prefix(':') {
+        check_port(port)?;
+    }
+    if normal.is_some() {
         return Ok(Cow::Borrowed(name));
     }
     let name = name.strip_suffix('.').unwrap_or(name);
@@ -72,16 +71,23 @@ pub fn normalise(authority: &str) -> Result<Cow<'_, str>, HostError> {
     }
 }
 
-/// Whether a name is in normal form, as nearly all are: a look into a table for each byte, and no decision.
-fn is_normal(name: &[u8]) -> bool {
-    let (mut seen, mut before) = (0, DOT);
-    for &byte in name {
+/// Where the name that begins an authority ends, if that name is in normal form, as nearly all are: a look into
+/// a table for each byte.
+fn normal_name(authority: &[u8]) -> Option<usize> {
+    let (mut pairs, mut before) = (0, DOT);
+    let mut end = authority.len();
+    for (at, &byte) in authority.iter().enumerate() {
         let class = CLASSES[usize::from(byte)];
-        // A dot behind a dot, or at the beginning, is as wrong as another byte.
-        seen |= class | (class & before & DOT) << 1;
+        if class == OTHER {
+            end = at;
+            break;
+        }
+        // A dot behind a dot, or at the beginning.
+        pairs |= class & before;
         before = class;
     }
-    seen & OTHER == 0 && before != DOT && name.len() <= HOST_BYTES_MAX
+    let ends = matches!(authority.get(end), None | Some(b':'));
+    (ends && pairs != DOT && before != DOT && end <= HOST_BYTES_MAX).then_some(end)
 }
 
 const DOT: u8 = 1;
@@ -221,9 +227,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_normal_is_left_as_it_is(name in "[a-zA-C0-9._\\PC-]{0,6}") {
-            let checked = check_name(name.as_bytes());
-            prop_assert_eq!(is_normal(name.as_bytes()), checked == Ok(false));
+        fn what_is_normal_is_left_as_it_is(name in "[a-zA-C0-9._\\PC-]{0,6}", port in "(:[0-9]{0,2})?") {
+            prop_assume!(!name.contains(':'));
+            let is_normal = check_name(name.as_bytes()) == Ok(false);
+            let authority = name.clone() + &port;
+            prop_assert_eq!(normal_name(authority.as_bytes()), is_normal.then_some(name.len()));
         }
 
         #[test]

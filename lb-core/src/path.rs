@@ -76,6 +76,9 @@ pub fn normalise(path: &str) -> Result<Cow<'_, str>, PathError> {
 /// Whether the path, which begins with `/`, is in normal form. An error may go unnoticed where the
 /// answer is no.
 fn is_normal(path: &[u8]) -> Result<bool, PathError> {
+    if is_plain(path) {
+        return Ok(true);
+    }
     let mut at = 1;
     let mut segment_begins = true;
     while let Some(&byte) = path.get(at) {
@@ -96,6 +99,39 @@ fn is_normal(path: &[u8]) -> Result<bool, PathError> {
     }
     Ok(true)
 }
+
+/// Whether there is nothing in the path that would have to be looked at twice, as in nearly all: no escape, no
+/// byte that must be escaped, and no segment that is empty or begins with a dot.
+fn is_plain(path: &[u8]) -> bool {
+    let (mut seen, mut before) = (0, 0);
+    for &byte in path {
+        let class = CLASSES[usize::from(byte)];
+        // A slash or a dot behind a slash.
+        seen |= class | (class * (before & SLASH)) << 3;
+        before = class;
+    }
+    seen < OTHER
+}
+
+const SLASH: u8 = 1;
+const DOT: u8 = 2;
+/// An escape, or a byte that must be escaped.
+const OTHER: u8 = 4;
+
+static CLASSES: [u8; 256] = {
+    let mut classes = [OTHER; 256];
+    let mut byte = b'!';
+    while byte <= b'~' {
+        classes[byte as usize] = match byte {
+            b'/' => SLASH,
+            b'.' => DOT,
+            b'%' | b'?' | b'#' => OTHER,
+            _ => 0,
+        };
+        byte += 1;
+    }
+    classes
+};
 
 fn begins_with_dots(rest: &[u8]) -> bool {
     matches!(rest, b"." | b".." | [b'.', b'/', ..] | [b'.', b'.', b'/', ..])

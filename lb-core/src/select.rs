@@ -14,6 +14,7 @@
 //! left out; never all of them. Everything is integer arithmetic, so equal seeds give equal picks
 //! everywhere.
 
+mod credits;
 mod draw;
 mod fenwick;
 mod fixed;
@@ -32,6 +33,7 @@ mod rendezvous;
 mod ring;
 mod roster;
 mod round_robin;
+mod spots;
 #[cfg(test)]
 mod tests;
 
@@ -127,8 +129,8 @@ impl Picker {
     }
 
     /// Some of the candidates, each with whether it is full, may be picked no longer, or again: all that
-    /// happened since the lists were last up to date. O(log n) for each that changes; weighted round robin has
-    /// O(n) for all of them.
+    /// happened since the lists were last up to date. O(log n) for each that changes; weighted round robin looks
+    /// at its different weights besides, once.
     pub(crate) fn set_full(
         &mut self,
         changed: impl Iterator<Item = (EndpointId, bool)> + Clone,
@@ -363,12 +365,13 @@ impl Selector {
     fn admit(&mut self, index: usize, candidate: Candidate, load: u32, now: Instant) {
         match self {
             Self::Random(random) => random.admit(index, candidate),
+            Self::RoundRobin(round_robin) => round_robin.admit(index),
             Self::LeastRequest(least_request) => least_request.on_load(index, candidate, load),
             Self::PeakEwma(peak_ewma) => peak_ewma.admit(candidate.id, now),
             Self::JoinIdleQueue(queue) => queue.on_load(index, load),
             Self::Hashed(hashed) => hashed.admit(index, candidate, load),
             Self::Prequal(prequal) => prequal.admit(candidate.id),
-            Self::RoundRobin(_) | Self::P2c { .. } | Self::Jump(_) | Self::Rendezvous => {}
+            Self::P2c { .. } | Self::Jump(_) | Self::Rendezvous => {}
         }
     }
 
@@ -376,12 +379,12 @@ impl Selector {
     fn remove(&mut self, index: usize, candidate: Candidate, roster: &Roster) {
         match self {
             Self::Random(random) => random.remove(index, candidate),
+            Self::RoundRobin(round_robin) => round_robin.remove(index),
             Self::LeastRequest(least_request) => least_request.remove(index),
             Self::JoinIdleQueue(queue) => queue.remove(index),
             Self::Hashed(hashed) => hashed.remove(index, candidate),
             Self::Prequal(prequal) => prequal.forget_others(roster),
-            Self::RoundRobin(_) | Self::P2c { .. } | Self::PeakEwma(_) | Self::Jump(_) | Self::Rendezvous => {
-            }
+            Self::P2c { .. } | Self::PeakEwma(_) | Self::Jump(_) | Self::Rendezvous => {}
         }
     }
 

@@ -200,7 +200,7 @@ impl Flight {
             // Whoever frames the body says it.
             headers.remove(header::CONTENT_LENGTH);
         }
-        let mut fields = FieldLines::of(parts.status, 0);
+        let mut fields = FieldLines::of(parts.status, Vec::new(), 0);
         for (name, value) in &headers {
             fields.push_field(name.as_str(), value.as_bytes());
         }
@@ -293,5 +293,9 @@ impl Drop for Flight {
             }
             self.end(End::ClientLeft);
         }
+        let (bytes, places) = std::mem::take(&mut self.head).into_memory();
+        let worker = self.worker();
+        worker.spare_bytes.put(bytes);
+        worker.spare_places.put(places);
     }
 }

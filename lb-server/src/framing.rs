@@ -18,8 +18,9 @@ mod tests;
 
 use lb_core::reason::Reason;
 
-use line::{Flaw, Next};
-use syntax::{Fault, Field, malformed};
+use line::{Flaw, Lines, Next};
+pub(crate) use syntax::{Field, decimal, token_end, trim};
+use syntax::{Fault, malformed};
 
 /// Most empty lines that are skipped before a request line (RFC 9112, 2.2).
 const EMPTY_LINES_MAX: u8 = 4;
@@ -74,14 +75,14 @@ pub(crate) struct Refusal {
 pub(crate) trait HeadSink {
     /// The method begins at `start`, the target one byte behind its end.
     fn request_line(&mut self, start: usize, method: &[u8], target: &[u8]);
-    /// A field's line, without its end, begins at `start`; `value` is without the whitespace around it.
-    fn field(&mut self, start: usize, line: &[u8], name: &[u8], value: &[u8]);
+    /// A field's line, without its end, begins at `start`.
+    fn field(&mut self, start: usize, line: &[u8], field: Field<'_>);
 }
 
 /// Nobody wants to know.
 impl HeadSink for () {
     fn request_line(&mut self, _: usize, _: &[u8], _: &[u8]) {}
-    fn field(&mut self, _: usize, _: &[u8], _: &[u8], _: &[u8]) {}
+    fn field(&mut self, _: usize, _: &[u8], _: Field<'_>) {}
 }
 
 /// Follows the framing of one client's byte stream.
@@ -132,11 +133,12 @@ impl Scanner {
 
     fn scan_into(&mut self, bytes: &[u8], sink: &mut impl HeadSink) -> Result<(), Refusal> {
         let (mut at, mut unit) = (0, 0);
+        let mut lines = Lines::of(bytes);
         while at < bytes.len() && self.refused.is_none() {
             if self.framing.is_at_unit() && self.carry.is_empty() {
                 unit = at;
             }
-            match self.step(&bytes[at..], at, sink) {
+            match self.step(bytes, at, &mut lines, sink) {
                 Ok(followed) => at += followed,
                 Err(fault) => self.refused = Some(fault),
             }
@@ -171,38 +173,46 @@ impl Scanner {
         self.framing.heads
     }
 
-    /// Follows one line, or one run of body bytes, or less; gives how many bytes that were.
-    fn step(&mut self, bytes: &[u8], start: usize, sink: &mut impl HeadSink) -> Result<usize, Fault> {
+    /// Follows one line, or one run of body bytes, or less, from `at` on; gives how many bytes that were.
+    fn step(
+        &mut self,
+        bytes: &[u8],
+        at: usize,
+        lines: &mut Lines<'_>,
+        sink: &mut impl HeadSink,
+    ) -> Result<usize, Fault> {
+        let rest = &bytes[at..];
         match &mut self.framing.state {
             State::Length(left) | State::ChunkData(left) => {
-                let run = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
+                let run = usize::try_from(*left).unwrap_or(usize::MAX).min(rest.len());
                 *left -= run as u64;
                 if *left == 0 {
                     self.framing.end_run();
                 }
                 return Ok(run);
             }
-            State::Idle if self.carry.is_empty() && !matches!(bytes, [b'\r' | b'\n', ..]) => {
+            State::Idle if self.carry.is_empty() && !matches!(rest, [b'\r' | b'\n', ..]) => {
                 self.framing.begin_head();
             }
             _ => {}
         }
-        self.line(bytes, start, sink)
-    }
-
-    fn line(&mut self, bytes: &[u8], start: usize, sink: &mut impl HeadSink) -> Result<usize, Fault> {
-        match line::next(&mut self.carry, bytes, self.framing.line_bytes_max()) {
+        let bytes_max = self.framing.line_bytes_max();
+        if self.carry.is_empty()
+            && let Some(line) = lines.whole(at, bytes_max)
+        {
+            self.framing.accept(line, at, sink)?;
+            return Ok(line.len() + b"\r\n".len());
+        }
+        match lines.next(&mut self.carry, at, bytes_max) {
             Next::Complete { line, consumed } => {
-                self.framing.accept(line, start, sink)?;
-                if !self.carry.is_empty() {
-                    self.carry.clear();
-                    self.carry.shrink_to(CARRY_BYTES_KEPT);
-                }
+                self.framing.accept(line, at, sink)?;
+                self.carry.clear();
+                self.carry.shrink_to(CARRY_BYTES_KEPT);
                 Ok(consumed)
             }
             Next::Partial { line, ended } => {
                 self.framing.examine(line, ended)?;
-                Ok(bytes.len())
+                Ok(rest.len())
             }
             Next::Bad { line, ended, flaw } => {
                 // What is wrong further left in the line comes first.
@@ -358,10 +368,10 @@ impl Framing {
     }
 
     fn accept_field(&mut self, line: &[u8], start: usize, sink: &mut impl HeadSink) -> Result<(), Fault> {
-        let Some(Field { name, value }) = syntax::field(line, true)? else { return Ok(()) };
+        let Some(field) = syntax::field(line, true)? else { return Ok(()) };
         self.count_field()?;
-        let value = value.trim_ascii();
-        sink.field(start, line, name, value);
+        sink.field(start, line, field);
+        let Field { name, value, .. } = field;
         let Some(field) = framing_field(name) else { return Ok(()) };
         match field {
             FramingField::Host if self.has_host => malformed("more than one Host"),

@@ -6,6 +6,7 @@
 mod accept;
 pub mod access_log;
 mod answer;
+mod byte_marks;
 pub mod clock;
 mod date;
 pub mod event_log;
@@ -27,6 +28,7 @@ mod response_body;
 mod server;
 mod session_cookies;
 mod snapshot;
+mod spare;
 mod timer;
 mod upstream;
 mod waiters;

@@ -3,6 +3,8 @@
 //! Nothing is removed from or inserted into the client's fields; what must not go on is passed over while
 //! writing, and what is added follows: one look at each field.
 
+use std::ops::Range;
+
 use http::uri::PathAndQuery;
 
 use crate::{
@@ -67,8 +69,12 @@ impl Outgoing {
             Host::Other(host) => host,
             Host::OfBackend => own_host.unwrap_or_default(),
         };
-        write_field(out, "host", host.as_bytes());
-        let accepts_trailers = write_fields(out, received);
+        // Mostly the client's own line begins its fields.
+        let host_line = head.first_host_line().filter(|_| matches!(self.host, Host::Same));
+        if host_line.is_none() {
+            write_field(out, "host", host.as_bytes());
+        }
+        let accepts_trailers = write_fields(out, received, host_line.unwrap_or_default());
         write_origin(out, received);
         if accepts_trailers {
             out.extend_from_slice(b"te: trailers\r\nconnection: te\r\n");
@@ -83,8 +89,9 @@ impl Outgoing {
     }
 }
 
-/// Writes the client's own fields, as far as they go on; gives whether it takes trailers.
-fn write_fields(out: &mut Vec<u8>, received: &Received<'_>) -> bool {
+/// Writes the client's own fields, as far as they go on, behind the line at `first`; gives whether it takes
+/// trailers.
+fn write_fields(out: &mut Vec<u8>, received: &Received<'_>, first: Range<usize>) -> bool {
     let &Received { head, edits, .. } = received;
     let named: Vec<&[u8]> = if received.connection_names_fields {
         head.connection_options().filter(|name| forwarded::may_be_named(name)).collect()
@@ -93,6 +100,8 @@ fn write_fields(out: &mut Vec<u8>, received: &Received<'_>) -> bool {
     };
     let mut accepts_trailers = false;
     let drops_any = edits.drops_any();
+    // Lines that go on as they came and stand side by side are copied together.
+    let mut kept = first;
     for Field { name, value, kind, line } in head.fields() {
         let goes_on = match kind {
             Kind::EndToEnd => true,
@@ -105,13 +114,21 @@ fn write_fields(out: &mut Vec<u8>, received: &Received<'_>) -> bool {
         };
         let is_taken =
             named.iter().any(|named| named.eq_ignore_ascii_case(name)) || (drops_any && edits.replaces(name));
-        if goes_on && !is_taken {
-            match line {
-                Some(line) => out.extend_from_slice(line),
-                None => write_field(out, name, value),
+        if !goes_on || is_taken {
+            continue;
+        }
+        match line {
+            Some(line) if line.start == kept.end => kept.end = line.end,
+            line => {
+                out.extend_from_slice(&head.bytes()[kept]);
+                kept = line.unwrap_or_default();
+                if kept.is_empty() {
+                    write_field(out, name, value);
+                }
             }
         }
     }
+    out.extend_from_slice(&head.bytes()[kept]);
     accepts_trailers
 }
 
@@ -134,8 +151,10 @@ fn write_origin(out: &mut Vec<u8>, received: &Received<'_>) {
     }
     let told = |name: &str| if trusted { head.value(name) } else { None };
     if !is_edited(forwarded::X_FORWARDED_PROTO) {
-        let proto = told(forwarded::X_FORWARDED_PROTO).unwrap_or(b"http");
-        write_field(out, forwarded::X_FORWARDED_PROTO, proto);
+        match told(forwarded::X_FORWARDED_PROTO) {
+            Some(proto) => write_field(out, forwarded::X_FORWARDED_PROTO, proto),
+            None => out.extend_from_slice(b"x-forwarded-proto: http\r\n"),
+        }
     }
     if !is_edited(forwarded::X_FORWARDED_HOST) {
         let host = told(forwarded::X_FORWARDED_HOST).or(head.authority().map(str::as_bytes));

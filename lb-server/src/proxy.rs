@@ -274,7 +274,8 @@ async fn try_once(
         Host::Same | Host::Other(_) => None,
     };
     let write = |out: &mut Vec<u8>| outgoing.write_head(out, &flight.received(), own_host.as_deref());
-    let mut call = connection.call(write, flight.body.clone(), outgoing.framing);
+    let memory = flight.worker().spare_bytes.take();
+    let mut call = connection.call(write, memory, flight.body.clone(), outgoing.framing);
     let head = wait_for_head(flight, attempt, &mut call).await;
     let sent = match &flight.body {
         Some(body) if body.is_consumed() => Sent::Body,

@@ -4,16 +4,18 @@
 //! are looked for are found faster among some ten lengths than by a hash, and a map would cost a copy, a hash
 //! and a reference count for each field besides.
 
+use std::ops::Range;
+
 use http::{Version, request::Parts};
 use lb_core::request::Headers;
 
 use crate::{
     forwarded::{self, Kind},
-    framing::HeadSink,
+    framing::{self, HeadSink},
 };
 
 /// A request's head, wherever it was parsed.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct RequestHead {
     /// All of it as text. Where a value is none, `?` stands for each byte that is not ASCII.
     text: String,
@@ -65,8 +67,9 @@ impl Span {
     }
 }
 
+/// Where a field stands, and what it is.
 #[derive(Clone, Copy, Debug)]
-struct FieldPlace {
+pub(crate) struct FieldPlace {
     name: Span,
     value: Span,
     kind: Kind,
@@ -75,22 +78,21 @@ struct FieldPlace {
 }
 
 impl FieldPlace {
-    fn line(self, bytes: &[u8]) -> Option<&[u8]> {
-        let line = bytes.get(self.name.start as usize..self.value.end as usize + b"\r\n".len());
-        line.filter(|_| self.is_tidy)
+    fn line(self) -> Option<Range<usize>> {
+        self.is_tidy.then(|| self.name.start as usize..self.value.end as usize + b"\r\n".len())
     }
 }
 
 /// A field of a request.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Field<'a> {
     /// As it came, in any case.
     pub(crate) name: &'a [u8],
     /// Without the whitespace around it.
     pub(crate) value: &'a [u8],
     pub(crate) kind: Kind,
-    /// Its line with its end, where that is just as it would be written anew.
-    pub(crate) line: Option<&'a [u8]>,
+    /// Where its line with its end stands among the head's bytes, if that is just as it would be written anew.
+    pub(crate) line: Option<Range<usize>>,
 }
 
 /// Takes down where the parts of a head stand, as the scanner accepts its lines.
@@ -104,20 +106,20 @@ impl HeadSink for Places {
         self.is_special |= target.first() != Some(&b'/') || method == b"CONNECT";
     }
 
-    fn field(&mut self, start: usize, line: &[u8], name: &[u8], value: &[u8]) {
-        let behind_colon = name.len() + 1;
-        let blank = line.len() - behind_colon - line[behind_colon..].trim_ascii_start().len();
-        let value_start = behind_colon + blank;
+    fn field(&mut self, start: usize, line: &[u8], field: framing::Field<'_>) {
+        let framing::Field { name, value, value_start } = field;
         // One space, and nothing behind the value.
-        let is_tidy =
-            line.get(behind_colon) == Some(&b' ') && blank == 1 && value_start + value.len() == line.len();
+        let is_tidy = value_start == name.len() + 2
+            && line[name.len() + 1] == b' '
+            && value_start + value.len() == line.len();
         self.push(start, name, start + value_start, value, is_tidy);
     }
 }
 
 impl Places {
-    pub(crate) fn with_room_for(fields: usize) -> Self {
-        Self { fields: Vec::with_capacity(fields), ..Self::default() }
+    /// None yet; those of fields are put into `fields`, which is empty.
+    pub(crate) fn into(fields: Vec<FieldPlace>) -> Self {
+        Self { fields, ..Self::default() }
     }
 
     /// Whether nothing in the head needs more than a look at its fields: an origin form without anything
@@ -143,9 +145,16 @@ impl Places {
 }
 
 impl RequestHead {
-    /// A plain HTTP/1.1 head, whose parts the scanner has found.
-    pub(crate) fn plain(bytes: &[u8], places: Places) -> Self {
-        Self::new(bytes.to_vec(), places, Version::HTTP_11)
+    /// A plain HTTP/1.1 head, whose parts the scanner has found; its bytes are copied into `memory`, which is
+    /// empty.
+    pub(crate) fn plain(bytes: &[u8], places: Places, mut memory: Vec<u8>) -> Self {
+        memory.extend_from_slice(bytes);
+        Self::new(memory, places, Version::HTTP_11)
+    }
+
+    /// The memory that it had.
+    pub(crate) fn into_memory(self) -> (Vec<u8>, Vec<FieldPlace>) {
+        (self.text.into_bytes(), self.places.fields)
     }
 
     /// Looks once whether all of it is text, instead of at each part that is asked for as text. Method, target
@@ -165,7 +174,7 @@ impl RequestHead {
     /// What the HTTP library has parsed.
     pub(crate) fn of_library(parts: &Parts) -> Self {
         let Parts { method, uri, version, headers, .. } = parts;
-        let mut places = Places::with_room_for(headers.len());
+        let mut places = Places::into(Vec::with_capacity(headers.len()));
         let mut bytes = Vec::with_capacity(64 + 48 * headers.len());
         let mut push = |part: &[u8]| {
             let start = bytes.len();
@@ -192,7 +201,8 @@ impl RequestHead {
         Self::new(bytes, places, *version)
     }
 
-    fn bytes(&self) -> &[u8] {
+    /// The bytes as they came.
+    pub(crate) fn bytes(&self) -> &[u8] {
         self.raw.as_deref().unwrap_or(self.text.as_bytes())
     }
 
@@ -235,6 +245,13 @@ impl RequestHead {
         Some(place.text(&self.text))
     }
 
+    /// Where the line of its Host stands among its bytes, if that is its first field, says what the request is
+    /// for, and is just as it would be written anew.
+    pub(crate) fn first_host_line(&self) -> Option<Range<usize>> {
+        let Places { authority: None, host: Some(0), fields, .. } = &self.places else { return None };
+        fields.first()?.line()
+    }
+
     /// All fields, in the order in which they came.
     pub(crate) fn fields(&self) -> impl Iterator<Item = Field<'_>> {
         let bytes = self.bytes();
@@ -242,7 +259,7 @@ impl RequestHead {
             name: place.name.of(bytes),
             value: place.value.of(bytes),
             kind: place.kind,
-            line: place.line(bytes),
+            line: place.line(),
         })
     }
 

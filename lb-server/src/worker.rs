@@ -27,8 +27,10 @@ use crate::{
     front::{self, Front, READ_BYTES},
     net::{Accepted, Net, Socket},
     observer::Observers,
+    request_head::FieldPlace,
     server::ListenerState,
     snapshot::Snapshot,
+    spare::Spare,
     timer::Wheel,
     upstream::{IdleConnections, SWEEP_INTERVAL},
 };
@@ -155,6 +157,10 @@ pub(crate) struct Worker {
     pub(crate) idle: IdleConnections,
     /// What connections without a hyper are read into.
     pub(crate) read_buffer: RefCell<Box<[u8]>>,
+    /// Memory of heads that is free.
+    pub(crate) spare_bytes: Spare<u8>,
+    /// Memory that is free for where the fields of a request stand.
+    pub(crate) spare_places: Spare<FieldPlace>,
     prng: RefCell<Prng>,
     date: HttpDate,
     fronts: RefCell<Slab<Rc<Front>>>,
@@ -181,6 +187,8 @@ impl Worker {
                 wheel: Wheel::new(shared.clock),
                 idle: IdleConnections::default(),
                 read_buffer: RefCell::new(vec![0; READ_BYTES].into()),
+                spare_bytes: Spare::default(),
+                spare_places: Spare::default(),
                 prng: RefCell::new(prng),
                 date: HttpDate::default(),
                 fronts: RefCell::default(),
@@ -201,6 +209,8 @@ impl Worker {
             loop {
                 tokio::time::sleep(SWEEP_INTERVAL).await;
                 sweeper.idle.sweep(sweeper.clock.now());
+                sweeper.spare_bytes.clear();
+                sweeper.spare_places.clear();
             }
         });
         let mut acceptors: Vec<Acceptor> = Vec::new();

@@ -8,8 +8,8 @@
 //! - [`probe`]: whether a server is well, for health checks of containers.
 //! - [`wire`]: heads and bodies over any stream, for who writes another end.
 //! - `sim_net` (feature `sim`): a network that is simulated, by seed.
-//! - [`course`]: the chapters as lists of black-box cases that judge any balancer: [`course::run`] with a
-//!   base URL, [`course::StartCommand`] with a program.
+//! - [`course`] (a feature, on by default): the chapters as lists of black-box cases that judge any balancer:
+//!   [`course::run`] with a base URL, [`course::StartCommand`] with a program.
 //! - [`sim`]: the balancer's decisions against modelled backends, as discrete events.
 //!
 //! Both ends speak HTTP through this crate's own few hundred lines instead of a library: a test double
@@ -21,6 +21,7 @@
 
 pub mod backend;
 mod behaviour;
+#[cfg(feature = "course")]
 pub mod course;
 mod digest;
 mod message;
@@ -53,6 +54,6 @@ pub(crate) fn overdue(what: impl std::fmt::Display) -> std::io::Error {
 }
 
 /// The examples of the crate's README are run with those of its documentation.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "course"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -19,10 +19,19 @@ pub(crate) struct Options {
     only: Option<String>,
 }
 
-/// It is built beside what the program is built of: by itself it would have other features of some dependencies, and
-/// the benchmark's build of `lb` would do most of the work again.
-const BUILD: [&str; 8] =
-    ["build", "--release", "--package", "lb-server", "--package", "lb-testkit", "--bin", PROGRAM];
+/// It is built beside what the program is built of, without what that has no use for: otherwise some dependencies
+/// would have other features, and the benchmark's build of `lb` would do most of the work again.
+const BUILD: [&str; 9] = [
+    "build",
+    "--release",
+    "--no-default-features",
+    "--package",
+    "lb-server",
+    "--package",
+    "lb-testkit",
+    "--bin",
+    PROGRAM,
+];
 const PROGRAM: &str = "lb-validate";
 
 /// Where the page of a whole run goes.

@@ -18,9 +18,22 @@ pub(crate) enum Doubt {
     Structure,
 }
 
+/// The bytes that any doubt begins with.
+static DOUBTFUL: [bool; 256] = {
+    let mut doubtful = [false; 256];
+    doubtful[b';' as usize] = true;
+    doubtful[b'\\' as usize] = true;
+    doubtful[b'%' as usize] = true;
+    doubtful
+};
+
 /// How far programs may differ about this path, which is in normal form.
 pub(crate) fn doubt(path: &str) -> Doubt {
     let bytes = path.as_bytes();
+    // Nearly always.
+    if !bytes.iter().fold(false, |seen, &byte| seen | DOUBTFUL[usize::from(byte)]) {
+        return Doubt::None;
+    }
     let mut doubt = Doubt::None;
     for (at, &byte) in bytes.iter().enumerate() {
         match byte {

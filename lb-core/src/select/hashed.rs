@@ -11,8 +11,8 @@
 
 use alloc::vec::Vec;
 
-use super::{Candidate, Roster, View, maglev, ring};
-use crate::{config, pool::EndpointId, prng::Prng};
+use super::{Candidate, Roster, View, maglev, ring, roster::Places, spots::Spots};
+use crate::{config, prng::Prng};
 
 /// Consistent hashing by one of the tables.
 #[derive(Debug)]
@@ -22,6 +22,10 @@ pub(crate) struct Hashed {
     members: Vec<Candidate>,
     /// The same in the order in which they came, so that being asked again costs no sorting.
     listed: Vec<Candidate>,
+    /// Where each of them stands in `members`.
+    places: Places,
+    /// Where each of them stands in the table, once somebody asked.
+    spots: Option<Spots>,
     bound: Option<Bound>,
 }
 
@@ -42,7 +46,14 @@ impl Hashed {
 
     fn new(table: Table, balance_factor: Option<u32>) -> Self {
         let bound = |percent| Bound { percent, weight: 0, load: 0, loads: Vec::new() };
-        Self { table, members: Vec::new(), listed: Vec::new(), bound: balance_factor.map(bound) }
+        Self {
+            table,
+            members: Vec::new(),
+            listed: Vec::new(),
+            places: Places::default(),
+            spots: None,
+            bound: balance_factor.map(bound),
+        }
     }
 
     pub(super) fn rebuild(&mut self, roster: &Roster, members: &[Candidate], loads: &[u32]) {
@@ -62,6 +73,8 @@ impl Hashed {
             Table::Ring(ring) => ring.rebuild(&members),
             Table::Maglev(maglev) => maglev.rebuild(&members),
         }
+        self.places = Places::of(&members);
+        self.spots = None;
         self.members = members;
     }
 
@@ -87,31 +100,70 @@ impl Hashed {
         }
     }
 
-    /// The cost of finding the key's place, and of passing those that may not take the request.
-    pub(super) fn pick(&self, view: View<'_>, prng: &mut Prng) -> Option<usize> {
+    /// The cost of finding the key's place, and of passing those that may not take the request: n/f of them in the
+    /// mean if f of n may. Where f is below some `sqrt(n)` it is f times O(log n) instead.
+    pub(super) fn pick(&mut self, view: View<'_>, prng: &mut Prng) -> Option<usize> {
         let key = view.key.unwrap_or_else(|| prng.next_u64());
-        match &self.table {
-            Table::Ring(ring) => self.first(view, ring.walk(key)),
-            Table::Maglev(maglev) => self.first(view, maglev.walk(key)),
+        let start = self.table.start(key);
+        if 4 * view.count() * view.count() < self.members.len() {
+            self.nearest(view, start)
+        } else {
+            self.first_on_walk(view, start)
         }
     }
 
     /// The first on the walk that is eligible, not left out and within the bound; if the bound leaves only
     /// those that are left out, the first that it would have kept back.
-    fn first(&self, view: View<'_>, walk: impl Iterator<Item = u32>) -> Option<usize> {
+    pub(super) fn first_on_walk(&self, view: View<'_>, start: usize) -> Option<usize> {
+        let (before, after) = self.table.owners().split_at(start);
         let mut over_bound = None;
-        for member in walk {
+        for &member in after.iter().chain(before) {
             let id = self.members.get(member as usize).map(|member| member.id);
-            let Some(index) = id.and_then(|id: EndpointId| view.roster.index(id)) else { continue };
+            let Some(index) = id.and_then(|id| view.roster.index(id)) else { continue };
             if view.skips(index) {
                 continue;
             }
-            if self.bound.as_ref().is_none_or(|bound| bound.allows(index, view.candidate(index))) {
+            if self.allows(index, view) {
                 return Some(index);
             }
             over_bound = over_bound.or(Some(index));
         }
         over_bound
+    }
+
+    /// The same, by asking each of the eligible how far from the walk's beginning it stands.
+    pub(super) fn nearest(&mut self, view: View<'_>, start: usize) -> Option<usize> {
+        if self.spots.is_none() {
+            self.spots = Some(Spots::of(self.table.owners(), self.members.len()));
+        }
+        let spots = self.spots.as_ref()?;
+        let rank = |(index, candidate): (usize, Candidate)| {
+            let distance = spots.distance(self.places.get(candidate.id)?, start)?;
+            Some((!self.allows(index, view), distance, index))
+        };
+        view.rest().filter_map(rank).min().map(|(_, _, index)| index)
+    }
+
+    fn allows(&self, index: usize, view: View<'_>) -> bool {
+        self.bound.as_ref().is_none_or(|bound| bound.allows(index, view.candidate(index)))
+    }
+}
+
+impl Table {
+    /// The member at each place.
+    fn owners(&self) -> &[u32] {
+        match self {
+            Self::Ring(ring) => ring.owners(),
+            Self::Maglev(maglev) => maglev.entries(),
+        }
+    }
+
+    /// The place at which the walk of a key begins; it goes through all places once.
+    fn start(&self, key: u64) -> usize {
+        match self {
+            Self::Ring(ring) => ring.start(key),
+            Self::Maglev(maglev) => maglev.start(key),
+        }
     }
 }
 
@@ -155,14 +207,14 @@ impl Bound {
 
 #[cfg(test)]
 impl Hashed {
+    pub(super) fn start(&self, key: u64) -> usize {
+        self.table.start(key)
+    }
+
     /// How many entries of the table each member has, by slot.
     pub(super) fn entries(&self) -> alloc::collections::BTreeMap<u32, usize> {
         let mut entries = alloc::collections::BTreeMap::new();
-        let walk: Vec<u32> = match &self.table {
-            Table::Ring(ring) => ring.walk(0).collect(),
-            Table::Maglev(maglev) => maglev.walk(0).collect(),
-        };
-        for member in walk {
+        for &member in self.table.owners() {
             *entries.entry(self.members[member as usize].id.slot).or_default() += 1;
         }
         entries

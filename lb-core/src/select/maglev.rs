@@ -77,11 +77,14 @@ impl Maglev {
         self.entries = entries;
     }
 
-    /// O(1) to the first; then through the table once.
-    pub(super) fn walk(&self, key: u64) -> impl Iterator<Item = u32> {
-        let first = (key % u64::from(self.size)) as usize;
-        let (before, after) = self.entries.split_at(first.min(self.entries.len()));
-        after.iter().chain(before).copied()
+    /// The member of each entry.
+    pub(super) fn entries(&self) -> &[u32] {
+        &self.entries
+    }
+
+    /// The first entry of a key; those that follow go through the table once. O(1).
+    pub(super) fn start(&self, key: u64) -> usize {
+        ((key % u64::from(self.size)) as usize).min(self.entries.len())
     }
 }
 

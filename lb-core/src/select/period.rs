@@ -2,21 +2,24 @@
 
 use alloc::vec::Vec;
 
-use super::Candidate;
 use crate::limits::ROUND_PICKS_MAX;
 
 /// Turns that may be taken before their time, on behalf of requests that avoid whose turn it is. As much
 /// as this, times a period, may have to be looked through for one of them.
 const AHEAD_MAX: usize = 32;
 
-/// The picks from one state of the credits to the same state.
+/// The picks from one state of the credits to the same state. Endpoints are known by their indexes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Period {
     /// Its length in picks: `W / gcd`; 0 if that is too long to be remembered.
     length: usize,
+    /// What all weights can be divided by.
+    common: i64,
     picks: Vec<u32>,
-    /// The credits at its beginning.
-    start: Vec<i64>,
+    /// How often each is in `picks`.
+    counts: Vec<u32>,
+    /// Somebody was picked more often than his share of a period: it will not end where it began.
+    is_exceeded: bool,
     /// Whether it is known to end where it began.
     plays: bool,
     /// The turn that is next; a turn is a place in `picks`, or one in the next round if it is past its
@@ -27,38 +30,41 @@ pub(super) struct Period {
 }
 
 impl Period {
-    /// Begins to remember, with these credits.
-    pub(super) fn record<'a>(
-        candidates: impl Iterator<Item = &'a Candidate> + Clone,
-        credits: &[i64],
-    ) -> Self {
-        let total: u64 = candidates.clone().map(|candidate| u64::from(candidate.weight)).sum();
-        let common = candidates.fold(0, |common, candidate| gcd(common, candidate.weight.into()));
-        let length = total.checked_div(common).filter(|&length| length <= ROUND_PICKS_MAX);
-        let mut period = Self { length: length.unwrap_or(0) as usize, ..Self::default() };
-        period.restart(credits);
-        period
+    /// Begins to remember picks among weights with this sum and this greatest common divisor; indexes are below
+    /// `end`. O(1) for each pick that was remembered so far.
+    pub(super) fn begin(&mut self, end: usize, (total, common): (i64, i64)) {
+        self.restart();
+        self.counts.resize(end, 0);
+        let length = total.checked_div(common).and_then(|length| u64::try_from(length).ok());
+        self.length = length.filter(|&length| length <= ROUND_PICKS_MAX).unwrap_or(0) as usize;
+        self.common = common;
+        self.plays = false;
+        self.next = 0;
+        self.ahead.clear();
     }
 
     /// Begins to remember anew.
-    pub(super) fn restart(&mut self, credits: &[i64]) {
-        self.picks.clear();
-        if self.length > 0 {
-            self.start.clear();
-            self.start.extend_from_slice(credits);
+    pub(super) fn restart(&mut self) {
+        for index in self.picks.drain(..) {
+            self.counts[index as usize] = 0;
         }
+        self.is_exceeded = false;
     }
 
-    /// Adds a pick, after which the credits are these.
-    pub(super) fn add(&mut self, index: usize, credits: &[i64]) {
+    /// Adds a pick of one with this weight. The credits are back where they were once each was taken as often as
+    /// is its share, which is so after `length` picks unless somebody was taken more often.
+    pub(super) fn add(&mut self, index: usize, weight: i64) {
         if self.length == 0 {
             return;
         }
         self.picks.push(index as u32);
+        let count = &mut self.counts[index];
+        *count += 1;
+        self.is_exceeded |= i64::from(*count) * self.common > weight;
         if self.picks.len() == self.length {
-            self.plays = self.start == credits;
+            self.plays = !self.is_exceeded;
             if !self.plays {
-                self.restart(credits);
+                self.restart();
             }
         }
     }
@@ -104,33 +110,13 @@ impl Period {
         }
     }
 
-    /// Ends it: `credits` become what its picks so far leave of them.
-    pub(super) fn stop<'a>(
-        &mut self,
-        candidates: impl Iterator<Item = &'a Candidate> + Clone,
-        credits: &mut Vec<i64>,
-    ) {
-        if !self.plays {
-            return;
+    /// Ends it, and tells of the turns of a round that was begun: how many there were, and whose.
+    pub(super) fn stop(&mut self) -> Option<(i64, impl Iterator<Item = usize>)> {
+        if !core::mem::take(&mut self.plays) {
+            return None;
         }
-        let taken = (0..self.next).chain(self.ahead.iter().copied());
-        let total: i64 = candidates.clone().map(|candidate| i64::from(candidate.weight)).sum();
         let count = (self.next + self.ahead.len()) as i64;
-        credits.clear();
-        credits.extend(
-            self.start
-                .iter()
-                .zip(candidates)
-                .map(|(start, candidate)| start + count * i64::from(candidate.weight)),
-        );
-        taken.for_each(|turn| credits[self.at(turn)] -= total);
-        self.plays = false;
+        let turns = (0..self.next).chain(self.ahead.iter().copied());
+        Some((count, turns.map(|turn| self.at(turn))))
     }
-}
-
-fn gcd(mut a: u64, mut b: u64) -> u64 {
-    while b > 0 {
-        (a, b) = (b, a % b);
-    }
-    a
 }

@@ -45,10 +45,13 @@ impl Ring {
         self.owners = points.iter().map(|&(_, owner)| owner).collect();
     }
 
-    /// O(log p) to the first; then around the ring once.
-    pub(super) fn walk(&self, key: u64) -> impl Iterator<Item = u32> {
-        let first = self.points.partition_point(|&point| point < key);
-        let (before, after) = self.owners.split_at(first);
-        after.iter().chain(before).copied()
+    /// The member at each point.
+    pub(super) fn owners(&self) -> &[u32] {
+        &self.owners
+    }
+
+    /// The first point of a key; those that follow go around the ring once. O(log p).
+    pub(super) fn start(&self, key: u64) -> usize {
+        self.points.partition_point(|&point| point < key)
     }
 }

@@ -128,7 +128,7 @@ proptest! {
     #[test]
     fn a_plain_head_is_what_hyper_sees(head in heads(), behind in prop_oneof![3 => Just(String::new()), 1 => "[\r\nGx]{1,4}"]) {
         let stream = [&head[..], behind.as_bytes()].concat();
-        let (mut scanner, mut places) = (Scanner::new(LIMITS), Places::with_room_for(4));
+        let (mut scanner, mut places) = (Scanner::new(LIMITS), Places::into(Vec::new()));
         let is_plain = scanner.scan_first(&stream, &mut places) == Ok(true) && places.is_plain();
         let mut again = Scanner::new(LIMITS);
         prop_assert_eq!(again.scan(&stream).is_ok(), scanner.scan(b"").is_ok(), "one judges as the other");
@@ -140,10 +140,10 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("runtime");
         let seen = runtime.block_on(serve(&stream));
         prop_assert!(!seen.is_parse_error, "{:?}", seen);
-        let head = RequestHead::plain(&stream, places);
+        let head = RequestHead::plain(&stream, places, Vec::new());
         for field in head.fields() {
             let anew = [field.name, b": ", field.value, b"\r\n"].concat();
-            prop_assert!(field.line.is_none_or(|line| line == anew), "{:?}", field);
+            prop_assert!(field.line.clone().is_none_or(|line| head.bytes()[line] == anew), "{:?}", field);
         }
         prop_assert_eq!(seen.first, Some(parts_of(&head)));
         prop_assert_eq!((seen.requests, seen.broken_bodies), (1, 0));

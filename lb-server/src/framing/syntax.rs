@@ -8,6 +8,8 @@ use std::net::Ipv6Addr;
 
 use lb_core::reason::Reason;
 
+use crate::byte_marks::letters_and_hyphens;
+
 /// Longest name of a field, in bytes; names in use have at most some 40.
 pub(super) const FIELD_NAME_BYTES_MAX: usize = 1024;
 /// Longest extension of one chunk, its semicolon included, in bytes.
@@ -172,25 +174,34 @@ pub(super) fn check_host(value: &[u8]) -> Result<(), Fault> {
 
 /// A field line in its parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Field<'a> {
-    pub(super) name: &'a [u8],
-    pub(super) value: &'a [u8],
+pub(crate) struct Field<'a> {
+    pub(crate) name: &'a [u8],
+    /// Without the whitespace around it.
+    pub(crate) value: &'a [u8],
+    /// Where in the line the value begins.
+    pub(crate) value_start: usize,
 }
 
-/// Reads `name: value`, the value with the whitespace around it.
+/// Reads `name: value`.
 pub(super) fn field(line: &[u8], ended: bool) -> Result<Option<Field<'_>>, Fault> {
-    let end = run(&line[..line.len().min(FIELD_NAME_BYTES_MAX + 1)], TOKEN);
+    let end = token_end(&line[..line.len().min(FIELD_NAME_BYTES_MAX + 1)]);
     if end > FIELD_NAME_BYTES_MAX {
         return Err(Fault::new(Reason::HeadTooLarge, "field name too long"));
     }
     match line.get(end) {
-        Some(b':') if end > 0 => Ok(ended.then(|| Field { name: &line[..end], value: &line[end + 1..] })),
+        Some(b':') if end > 0 => Ok(ended.then(|| field_at(line, end))),
         Some(b':') => malformed("empty field name"),
         Some(b' ' | b'\t') if end == 0 => malformed("folded field line"),
         Some(b' ' | b'\t') => malformed("whitespace before a field's colon"),
         Some(_) => malformed("field name is not a token"),
         None => unfinished(ended, "field line without a colon"),
     }
+}
+
+fn field_at(line: &[u8], colon: usize) -> Field<'_> {
+    let (name, rest) = (&line[..colon], &line[colon + 1..]);
+    let value = trim(rest);
+    Field { name, value, value_start: value.as_ptr() as usize - line.as_ptr() as usize }
 }
 
 /// A chunk's first line.
@@ -241,7 +252,7 @@ pub(super) fn content_length(value: &[u8]) -> Result<u64, Fault> {
 }
 
 /// Digits as a number; None for any other byte and past 64 bits. No digits are 0.
-fn decimal(digits: &[u8]) -> Option<u64> {
+pub(crate) fn decimal(digits: &[u8]) -> Option<u64> {
     digits.iter().try_fold(0u64, |number, byte| {
         let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
         number.checked_mul(10)?.checked_add(digit)
@@ -250,6 +261,41 @@ fn decimal(digits: &[u8]) -> Option<u64> {
 
 fn unfinished<T>(ended: bool, detail: &'static str) -> Result<Option<T>, Fault> {
     if ended { malformed(detail) } else { Ok(None) }
+}
+
+/// Where the token at the beginning of `text` ends. Nearly all names of fields have only letters and hyphens,
+/// which are looked for first, sixteen bytes at a time.
+pub(crate) fn token_end(text: &[u8]) -> usize {
+    let mut end = 0;
+    while let Some(sixteen) = text[end..].first_chunk() {
+        let more = letters_and_hyphens(sixteen);
+        end += more;
+        if more < sixteen.len() {
+            break;
+        }
+    }
+    match text.get(end) {
+        Some(b':') | None => end,
+        Some(_) => end + run(&text[end..], TOKEN),
+    }
+}
+
+/// A text without the spaces and tabs around it.
+pub(crate) fn trim(mut text: &[u8]) -> &[u8] {
+    // Nearly all values have one space before them.
+    if let [b' ', rest @ ..] = text {
+        text = rest;
+    }
+    if let [b'!'..=0xff, .., b'!'..=0xff] = text {
+        return text;
+    }
+    while let [b' ' | b'\t', rest @ ..] = text {
+        text = rest;
+    }
+    while let [rest @ .., b' ' | b'\t'] = text {
+        text = rest;
+    }
+    text
 }
 
 /// How many bytes at the beginning of `text` are of `class`.
@@ -324,4 +370,20 @@ const fn is_in(byte: u8, set: &[u8]) -> bool {
         index += 1;
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_token_ends_where_its_first_other_byte_stands(
+            text in prop::collection::vec(prop_oneof![20 => 0x2du8..0x7f, 4 => Just(b'-'), 1 => any::<u8>()], 0..40),
+        ) {
+            prop_assert_eq!(token_end(&text), run(&text, TOKEN));
+        }
+    }
 }

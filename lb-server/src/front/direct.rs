@@ -26,13 +26,11 @@ use crate::{
 
 /// What a worker reads into from connections without a hyper; hyper's own reads begin with as much.
 pub(crate) const READ_BYTES: usize = 8 << 10;
-/// Room for the fields of most requests.
-const FIELDS: usize = 16;
 
 /// What a connection at rest was sent.
 pub(super) enum Received {
-    /// One whole request that needs no hyper.
-    Plain(RequestHead),
+    /// One whole request that needs no hyper, which begins.
+    Plain(Box<Flight>),
     /// The beginning of anything else, which is now at hand for hyper.
     Other,
     /// Nothing that is to be served: the connection ends.
@@ -48,15 +46,17 @@ pub(super) enum Served {
 }
 
 /// Serves a plain request.
-pub(super) fn serve(front: Rc<Front>, head: RequestHead) -> impl Future<Output = Served> {
-    let to_head_request = head.is_head_request();
+pub(super) fn serve(flight: Box<Flight>) -> impl Future<Output = Served> {
+    let to_head_request = flight.head.is_head_request();
+    let front = Rc::clone(&flight.front);
     front.worker.handle().count_direct();
-    let flight = Flight::begin(Rc::clone(&front), head);
     async move {
         let Ok(answer) = proxy::answer(flight, None).await else { return Served::Ends };
         let closes = answer.close || front.last.get() || front.draining.get();
         let mut relaying = Relaying::begin(answer, to_head_request, closes);
-        match std::future::poll_fn(|cx| relaying.poll(&front, cx)).await {
+        let relayed = std::future::poll_fn(|cx| relaying.poll(&front, cx)).await;
+        front.worker.spare_bytes.put(relaying.into_memory());
+        match relayed {
             Ok(()) if !closes && !front.draining.get() => Served::Stays,
             _ => Served::Ends,
         }
@@ -65,7 +65,7 @@ pub(super) fn serve(front: Rc<Front>, head: RequestHead) -> impl Future<Output =
 
 impl Front {
     /// Reads what comes on a connection at rest. Ready when something is to be done about it.
-    pub(super) fn poll_receive(&self, cx: &mut Context<'_>) -> Poll<Received> {
+    pub(super) fn poll_receive(self: &Rc<Self>, cx: &mut Context<'_>) -> Poll<Received> {
         if self.closing.get() {
             return Poll::Ready(Received::Ends);
         }
@@ -101,12 +101,13 @@ impl Front {
     }
 
     /// What these bytes are, which are the first that come behind a request.
-    fn tell(&self, bytes: &[u8]) -> Received {
-        let mut places = Places::with_room_for(FIELDS);
+    fn tell(self: &Rc<Self>, bytes: &[u8]) -> Received {
+        let mut places = Places::into(self.worker.spare_places.take());
         let scanned = self.scanner.borrow_mut().scan_first(bytes, &mut places);
         let deliverable = match scanned {
             Ok(true) if places.is_plain() && self.worker.serves_directly() => {
-                return Received::Plain(RequestHead::plain(bytes, places));
+                let head = RequestHead::plain(bytes, places, self.worker.spare_bytes.take());
+                return Received::Plain(Flight::begin(Rc::clone(self), head));
             }
             Ok(_) => bytes.len(),
             Err(refusal) => {

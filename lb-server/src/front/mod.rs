@@ -147,9 +147,7 @@ pub(crate) async fn serve(
             let connection = match &mut stage {
                 Stage::Parked(_) => {
                     stage = match ready!(front.poll_receive(cx)) {
-                        Received::Plain(head) => {
-                            Stage::Direct(Box::pin(direct::serve(Rc::clone(&front), head)))
-                        }
+                        Received::Plain(flight) => Stage::Direct(Box::pin(direct::serve(flight))),
                         Received::Other => {
                             front.awake_since.set(Some(front.worker.now()));
                             Stage::Awake(awake(&front))
@@ -414,11 +412,14 @@ impl Front {
     /// Sets the timer for what the connection now waits for.
     fn arm(&self) {
         let timeouts = &self.listener.config.timeouts;
-        let wait = match self.position() {
-            _ if self.in_flight.get() => Wait::Flight,
-            Position::Between => Wait::Begin,
-            Position::Head => Wait::Head,
-            Position::Body => Wait::Flight,
+        let wait = if self.in_flight.get() {
+            Wait::Flight
+        } else {
+            match self.position() {
+                Position::Between => Wait::Begin,
+                Position::Head => Wait::Head,
+                Position::Body => Wait::Flight,
+            }
         };
         if wait != self.wait.get() {
             self.wait.set(wait);

@@ -97,6 +97,11 @@ impl Relaying {
         }
     }
 
+    /// The memory that the head had.
+    pub(super) fn into_memory(self) -> Vec<u8> {
+        self.out.lines
+    }
+
     fn has_room(&self) -> bool {
         self.out.has_room() && self.out.lines.len() < GATHERED_BYTES_MAX
     }
@@ -138,6 +143,7 @@ impl Relaying {
             return;
         }
         let Framing::Chunked { trailers: announced } = &self.framing else { return };
+        debug_assert!(self.out.has_room(), "the end would overtake a piece");
         let lines = &mut self.out.lines;
         lines.extend_from_slice(b"0\r\n");
         for (name, value) in trailers.iter().flatten().filter(|(name, _)| announced.contains(name)) {

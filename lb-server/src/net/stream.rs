@@ -17,6 +17,10 @@ use tokio::{
 #[cfg(feature = "sim")]
 use lb_testkit::sim_net;
 
+/// What is written without asking first whether it would have to wait. Of larger pieces often only a part is
+/// taken, which the runtime's own way to write learns from.
+const SMALL_BYTES_MAX: usize = 16 << 10;
+
 /// A connection to a client or to a backend.
 #[derive(Debug)]
 pub(crate) enum Stream {
@@ -117,11 +121,9 @@ impl ReadHalf {
     /// already heard of, and costs nothing while that is nothing.
     pub(crate) fn has_news(&self) -> bool {
         match self {
+            // The runtime asks the system only where it has heard of something.
             Self::Tcp(half) => {
-                let stream: &TcpStream = half.as_ref();
-                let mut idle = Context::from_waker(std::task::Waker::noop());
-                stream.poll_read_ready(&mut idle).is_ready()
-                    && !matches!(stream.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+                !matches!(half.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
             }
             #[cfg(feature = "sim")]
             Self::Sim(half) => is_news(&half.peek()),
@@ -184,6 +186,15 @@ macro_rules! writes {
                 cx: &mut Context<'_>,
                 bytes: &[u8],
             ) -> Poll<io::Result<usize>> {
+                // Nearly every small piece is taken at once, and then nobody has to be woken later.
+                if let Self::Tcp(stream) = &*self
+                    && bytes.len() <= SMALL_BYTES_MAX
+                {
+                    match stream.try_write(bytes) {
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                        written => return Poll::Ready(written),
+                    }
+                }
                 on_each!(self, stream => Pin::new(stream).poll_write(cx, bytes))
             }
 

@@ -17,6 +17,8 @@ const TOP: f64 = 8.0;
 const BOTTOM: f64 = 24.0;
 /// Backends that a map of loads has rows for.
 const ROWS_MAX: usize = 64;
+/// Letters of a backend's name beside its row.
+const NAME_LETTERS: usize = 8;
 /// Colours that are told apart with most kinds of colour blindness (Okabe and Ito 2008).
 const COLOURS: [&str; 7] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f"];
 
@@ -30,7 +32,9 @@ th:first-child,td:first-child{text-align:left}svg{width:100%;height:auto;display
 svg text{font:11px system-ui,sans-serif;fill:currentColor}.axis{stroke:var(--line);fill:none}\
 .line{fill:none;stroke-width:1.6}.fault{fill:var(--soft)}.key{display:flex;flex-wrap:wrap;gap:.2rem 1rem;\
 font-size:.9rem;margin:.3rem 0}.key i{display:inline-block;width:.9em;height:.9em;margin-right:.35em;\
-vertical-align:-.1em;border-radius:2px}.bad{color:#d55e00;font-weight:600}pre{white-space:pre-wrap;font-size:.9rem}";
+vertical-align:-.1em;border-radius:2px}.bad{color:#d55e00;font-weight:600}pre{white-space:pre-wrap;font-size:.9rem}\
+@media(max-width:40rem){svg{overflow:visible}svg text{font-size:19px}svg text.row{font-size:15px}\
+table{font-size:.8rem}th,td{padding:.25rem .3rem}th:first-child,td:first-child{position:sticky;left:0;background:Canvas}}";
 
 /// Text that is no markup.
 struct Text<'a>(&'a str);
@@ -259,11 +263,21 @@ fn goodput(outcomes: &[&CaseOutcome]) -> String {
     chart("share of good answers over time", height, &text)
 }
 
+/// The end of a name that is too long: addresses differ there.
+fn short(name: &str) -> String {
+    match name.chars().count() {
+        count if count > NAME_LETTERS => {
+            format!("…{}", name.chars().skip(count + 1 - NAME_LETTERS).collect::<String>())
+        }
+        _ => name.into(),
+    }
+}
+
 /// A map: a row for each backend, time to the right, the more tries the darker. What balancers noticed stands
 /// on it as marks.
 fn loads(outcome: &Outcome) -> String {
     let rows = outcome.backends.len().min(ROWS_MAX);
-    let row = (HEIGHT / rows as f64).clamp(5.0, 18.0);
+    let row = (2.0 * HEIGHT / rows as f64).clamp(5.0, 18.0);
     let height = TOP + row * rows as f64 + BOTTOM;
     let time = time_axis(outcome);
     let most =
@@ -272,13 +286,12 @@ fn loads(outcome: &Outcome) -> String {
     for (place, backend) in outcome.backends.iter().take(rows).enumerate() {
         let y = TOP + row * place as f64;
         if row >= 10.0 || place % 4 == 0 {
-            let name: String = backend.name.chars().take(8).collect();
             let _ = write!(
                 text,
-                "<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
+                "<text class=\"row\" x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
                 LEFT - 6.0,
                 y + row / 2.0 + 4.0,
-                Text(&name)
+                Text(&short(&backend.name))
             );
         }
         // Neighbours that look alike are one cell.

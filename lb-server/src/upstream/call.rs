@@ -62,10 +62,12 @@ pub(crate) enum CallFailed {
 }
 
 impl Connection {
-    /// Begins a request whose head `write_head` writes.
+    /// Begins a request whose head `write_head` writes. The fields of the response are put into `memory`, which
+    /// is empty.
     pub(crate) fn call<B: Upload>(
         mut self,
         write_head: impl FnOnce(&mut Vec<u8>),
+        memory: Vec<u8>,
         body: Option<Rc<B>>,
         framing: Framing,
     ) -> Call<B> {
@@ -77,7 +79,7 @@ impl Connection {
             read: self.read,
             buffer: self.buffer,
             room: self.last_bytes.saturating_add(HEAD_ROOM_BYTES).clamp(HEAD_READ_BYTES, BODY_READ_BYTES_MAX),
-            heads: Heads::default(),
+            heads: Heads::into(memory),
             sending: Sending::new(self.write, self.out, body, framing),
             cannot_send: false,
         }

@@ -22,9 +22,9 @@ pub(crate) struct FieldLines {
 }
 
 impl FieldLines {
-    /// None yet, with room for so many bytes of them.
-    pub(crate) fn of(status: StatusCode, room: usize) -> Self {
-        let mut bytes = Vec::with_capacity(room + ADDED_BYTES);
+    /// None yet, in `bytes`, which is empty, with room for so many bytes of them.
+    pub(crate) fn of(status: StatusCode, mut bytes: Vec<u8>, room: usize) -> Self {
+        bytes.reserve(room + ADDED_BYTES);
         if status == StatusCode::OK {
             bytes.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
         } else {
@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     fn lines(text: &str) -> FieldLines {
-        let mut lines = FieldLines::of(StatusCode::OK, 0);
+        let mut lines = FieldLines::of(StatusCode::OK, Vec::new(), 0);
         for line in text.split_inclusive('\n') {
             if line.to_ascii_lowercase().starts_with("date:") {
                 lines.note_date();
@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn status_lines() {
-        let line = |status| FieldLines::of(StatusCode::from_u16(status).unwrap(), 0).into_head();
+        let line = |status| FieldLines::of(StatusCode::from_u16(status).unwrap(), Vec::new(), 0).into_head();
         assert_eq!(line(200), b"HTTP/1.1 200 OK\r\n");
         assert_eq!(line(503), b"HTTP/1.1 503 Service Unavailable\r\n");
         assert_eq!(line(299), b"HTTP/1.1 299 \r\n");

@@ -2,18 +2,27 @@
 //! backend is trusted more than a client, but not with framing: what two readers could read
 //! differently is refused.
 
-use std::mem::MaybeUninit;
+use std::{
+    mem::{self, MaybeUninit},
+    ops::Range,
+};
 
 use bytes::{Buf, BytesMut};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
 use super::{body::BodyDecoder, fields::FieldLines};
-use crate::forwarded::{self, Meaning, options};
+use crate::{
+    byte_marks::ControlBytes,
+    forwarded::{self, Meaning, options},
+    framing::{self, token_end, trim},
+};
 
 /// Longest head that is read, in bytes.
 pub(crate) const HEAD_BYTES_MAX: usize = 128 << 10;
 /// Most fields of a head.
 const FIELDS_MAX: usize = 128;
+/// Room for the fields of most heads, in bytes.
+const USUAL_BYTES: usize = 1 << 10;
 /// Most interim responses before the final one.
 const INTERIM_MAX: usize = 128;
 /// Most bytes of interim responses: what a client that does not read may make us keep.
@@ -57,11 +66,18 @@ pub(crate) struct Head {
 pub(crate) struct Heads {
     /// So much of the buffer is known to hold no whole head.
     searched: usize,
+    /// Memory for the fields of the next head.
+    memory: Vec<u8>,
     interim: usize,
     interim_bytes: usize,
 }
 
 impl Heads {
+    /// None found yet; the first one's fields are put into `memory`, which is empty.
+    pub(crate) fn into(memory: Vec<u8>) -> Self {
+        Self { memory, ..Self::default() }
+    }
+
     /// Takes the next head out of `buffer`; none while it is not complete. With `ended` nothing more
     /// will come. Interim heads (1xx) come like others, with an empty body, and there are only so many.
     pub(crate) fn take(
@@ -80,7 +96,7 @@ impl Heads {
         if before == 0 || !is_worth_it {
             return Ok(None);
         }
-        let Some(head) = take_head(buffer, to_head_request)? else { return Ok(None) };
+        let Some(head) = take_head(buffer, to_head_request, &mut self.memory)? else { return Ok(None) };
         self.searched = 0;
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             return Err(Invalid(SWITCH));
@@ -96,72 +112,162 @@ impl Heads {
     }
 }
 
-fn take_head(buffer: &mut BytesMut, to_head_request: bool) -> Result<Option<Head>, Invalid> {
-    let Some((length, head)) = read_head(buffer, to_head_request)? else { return Ok(None) };
+fn take_head(
+    buffer: &mut BytesMut,
+    to_head_request: bool,
+    memory: &mut Vec<u8>,
+) -> Result<Option<Head>, Invalid> {
+    let Some((length, head)) = read_head(buffer, to_head_request, memory)? else { return Ok(None) };
     buffer.advance(length);
     Ok(Some(head))
 }
 
-/// The head at the beginning of `buffer` and how many bytes it has; none while it is not complete.
-fn read_head(buffer: &[u8], to_head_request: bool) -> Result<Option<(usize, Head)>, Invalid> {
+/// The head at the beginning of `buffer` and how many bytes it has; none while it is not complete. Its fields
+/// are put into `memory`.
+fn read_head(
+    buffer: &[u8],
+    to_head_request: bool,
+    memory: &mut Vec<u8>,
+) -> Result<Option<(usize, Head)>, Invalid> {
+    match read_usual(buffer, to_head_request, memory) {
+        Some(read) => Ok(Some(read)),
+        None => read_any(buffer, to_head_request),
+    }
+}
+
+/// The same, of a head that is whole and of which nothing is to be refused; none for any other.
+///
+/// Nearly every head is such, and to look for the ends of its lines and of its names is less than half of what
+/// the library's parser takes, which judges each byte by itself.
+fn read_usual(buffer: &[u8], to_head_request: bool, memory: &mut Vec<u8>) -> Option<(usize, Head)> {
+    let window = &buffer[..buffer.len().min(HEAD_BYTES_MAX)];
+    let mut control_bytes = ControlBytes::of(window);
+    let mut line_end =
+        |start| control_bytes.next(start).filter(|end| window.get(*end..end + 2) == Some(b"\r\n"));
+    let mut end = line_end(0)?;
+    let (status, is_11) = status_line(&window[..end])?;
+    let fields = FieldLines::of(status, mem::take(memory), window.len().min(USUAL_BYTES));
+    let mut gathered = Gathered::into(status, fields);
+    for _ in 0..=FIELDS_MAX {
+        let start = end + b"\r\n".len();
+        end = line_end(start)?;
+        let line = &window[start..end];
+        if line.is_empty() {
+            let length = end + b"\r\n".len();
+            return Some((length, gathered.head(window, is_11, to_head_request).ok()?));
+        }
+        let (name, rest) = line.split_at(token_end(line));
+        let value = trim(rest.strip_prefix(b":").filter(|_| !name.is_empty())?);
+        gathered.add(window, Field { name, value, place: start..end + b"\r\n".len() }).ok()?;
+    }
+    None
+}
+
+/// The status and whether the version is HTTP/1.1 rather than HTTP/1.0, of a line without control bytes.
+fn status_line(line: &[u8]) -> Option<(StatusCode, bool)> {
+    let (version, rest) = line.split_first_chunk::<9>()?;
+    let is_11 = match version {
+        b"HTTP/1.1 " => true,
+        b"HTTP/1.0 " => false,
+        _ => return None,
+    };
+    let (digits, phrase) = rest.split_first_chunk::<3>()?;
+    let status = if digits == b"200" { StatusCode::OK } else { StatusCode::from_bytes(digits).ok()? };
+    matches!(phrase, [] | [b' ', ..]).then_some((status, is_11))
+}
+
+/// The same with the library's parser, which knows what is wrong with a head and whether one may still become
+/// whole.
+fn read_any(buffer: &[u8], to_head_request: bool) -> Result<Option<(usize, Head)>, Invalid> {
     let mut storage = [const { MaybeUninit::uninit() }; FIELDS_MAX];
-    let Some(Parsed { status, is_11, section, fields: parsed }) = parse(buffer, &mut storage)? else {
+    let Some(Parsed { status, is_11, section, fields }) = parse(buffer, &mut storage)? else {
         return Ok(None);
     };
-    let mut framing = Framing::default();
-    let mut fields = FieldLines::of(status, section.len());
-    let mut trailer = Vec::new();
-    // Lines that are passed on and stand side by side are copied together.
-    let mut kept = 0..0;
-    for (index, field) in parsed.iter().enumerate() {
-        match forwarded::meaning(field.name.as_bytes()) {
+    let mut gathered = Gathered::into(status, FieldLines::of(status, Vec::new(), section.len()));
+    for (index, field) in fields.iter().enumerate() {
+        let end = fields.get(index + 1).map_or(section.len() - b"\r\n".len(), |next| place(next, section));
+        let (name, value) = (field.name.as_bytes(), field.value);
+        gathered.add(section, Field { name, value, place: place(field, section)..end })?;
+    }
+    Ok(Some((section.len(), gathered.head(section, is_11, to_head_request)?)))
+}
+
+/// A field of a head.
+struct Field<'b> {
+    name: &'b [u8],
+    /// Without the whitespace around it.
+    value: &'b [u8],
+    /// Where its line stands in the head, its end included.
+    place: Range<usize>,
+}
+
+/// What the fields so far make of a head.
+struct Gathered<'b> {
+    status: StatusCode,
+    framing: Framing<'b>,
+    fields: FieldLines,
+    trailer: Vec<HeaderValue>,
+    /// Lines that are passed on and stand side by side are copied together.
+    kept: Range<usize>,
+}
+
+impl<'b> Gathered<'b> {
+    /// Nothing yet; what is passed on is added to `fields`.
+    fn into(status: StatusCode, fields: FieldLines) -> Self {
+        Self { status, framing: Framing::default(), fields, trailer: Vec::new(), kept: 0..0 }
+    }
+
+    /// The next field of `section`.
+    fn add(&mut self, section: &[u8], Field { name, value, place }: Field<'b>) -> Result<(), Invalid> {
+        match forwarded::meaning(name) {
             Meaning::EndToEnd => {}
-            Meaning::Date => fields.note_date(),
-            Meaning::ContentLength => {
-                framing.note_length(field.value)?;
-                continue;
-            }
+            Meaning::Date => self.fields.note_date(),
+            Meaning::ContentLength => return self.framing.note_length(value),
             Meaning::TransferEncoding => {
-                framing.note_transfer_encoding(field.value);
-                continue;
+                self.framing.note_transfer_encoding(value);
+                return Ok(());
             }
             Meaning::Connection => {
-                framing.note_connection(field.value);
-                continue;
+                self.framing.note_connection(value);
+                return Ok(());
             }
             Meaning::Trailer => {
                 // The parser takes no byte in a value that the map would not.
-                trailer.push(HeaderValue::from_bytes(field.value).map_err(|_| Invalid(BAD_VALUE))?);
-                continue;
+                self.trailer.push(HeaderValue::from_bytes(value).map_err(|_| Invalid(BAD_VALUE))?);
+                return Ok(());
             }
-            Meaning::HopByHop => continue,
+            Meaning::HopByHop => return Ok(()),
         }
-        let start = place(field, section);
-        let end = parsed.get(index + 1).map_or(section.len() - b"\r\n".len(), |next| place(next, section));
-        if kept.end != start {
-            fields.push(&section[kept]);
-            kept = start..start;
+        if self.kept.end != place.start {
+            self.fields.push(&section[self.kept.clone()]);
+            self.kept.start = place.start;
         }
-        kept.end = end;
+        self.kept.end = place.end;
+        Ok(())
     }
-    fields.push(&section[kept]);
-    for name in framing.connection_names() {
-        fields.remove(name.as_str());
-        if name == header::TRAILER {
-            trailer.clear();
+
+    /// The head, whose last field was added.
+    fn head(self, section: &[u8], is_11: bool, to_head_request: bool) -> Result<Head, Invalid> {
+        let Self { status, framing, mut fields, mut trailer, kept } = self;
+        fields.push(&section[kept]);
+        for name in framing.connection_names() {
+            fields.remove(name.as_str());
+            if name == header::TRAILER {
+                trailer.clear();
+            }
         }
+        let body = framing.body(status, is_11, to_head_request)?;
+        // A length that frames nothing tells what there would be. With 1xx and 204 there would be nothing
+        // (RFC 9110 section 8.6): whoever is next might believe it.
+        let is_told = (to_head_request || status == StatusCode::NOT_MODIFIED)
+            && !status.is_informational()
+            && status != StatusCode::NO_CONTENT;
+        if let Some(length) = framing.length.filter(|_| is_told) {
+            fields.push_field(header::CONTENT_LENGTH.as_str(), length.to_string().as_bytes());
+        }
+        let keep_alive = framing.keep_alive(is_11) && body != BodyDecoder::UNTIL_CLOSE;
+        Ok(Head { status, fields, trailer, body, keep_alive })
     }
-    let body = framing.body(status, is_11, to_head_request)?;
-    // A length that frames nothing tells what there would be. With 1xx and 204 there would be nothing
-    // (RFC 9110 section 8.6): whoever is next might believe it.
-    let is_told = (to_head_request || status == StatusCode::NOT_MODIFIED)
-        && !status.is_informational()
-        && status != StatusCode::NO_CONTENT;
-    if let Some(length) = framing.length.filter(|_| is_told) {
-        fields.push_field(header::CONTENT_LENGTH.as_str(), length.to_string().as_bytes());
-    }
-    let keep_alive = framing.keep_alive(is_11) && body != BodyDecoder::UNTIL_CLOSE;
-    Ok(Some((section.len(), Head { status, fields, trailer, body, keep_alive })))
 }
 
 /// A head as the parser sees it.
@@ -300,8 +406,54 @@ impl<'b> Framing<'b> {
 }
 
 fn decimal(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-        return None;
+    let number = framing::decimal(digits)?;
+    (!digits.is_empty() && number <= LENGTH_BYTES_MAX).then_some(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Parts of heads, most of them in order.
+    fn heads() -> impl Strategy<Value = Vec<u8>> {
+        let status_line = prop_oneof![
+            4 => Just("HTTP/1.1 200 OK\r\n"),
+            1 => Just("HTTP/1.0 404 Not Found\r\n"),
+            1 => Just("HTTP/1.1 304\r\n"),
+            1 => Just("HTTP/1.1 204 \t\u{e9}\r\n"),
+            1 => Just("HTTP/1.1 099 ?\r\n"),
+            1 => Just("HTTP/1.1  200 OK\r\n"),
+            1 => Just("HTTP/1.1 200 OK\n"),
+        ];
+        let field = prop_oneof![
+            8 => "[A-Za-z0-9!_-]{1,20}:[ \t]{0,2}[ -~\u{e9}\t]{0,80}\r\n",
+            2 => Just("Date: now\r\n".to_owned()),
+            2 => "(C|c)ontent-(L|l)ength: ?[0-9]{0,4}\r\n",
+            1 => "Transfer-Encoding: (chunked|gzip)\r\n",
+            1 => "CONNECTION: (close|keep-alive|x-a, date)\r\n",
+            1 => Just("Trailer: x-sum\r\n".to_owned()),
+            1 => "(Keep-Alive|X-A|Upgrade): 1 \r\n",
+            1 => "(:| a: b|a b: c|a|a: b\u{0}|a: b\rc|a: \u{7f}|\u{e9}: b)\r\n",
+            1 => Just("a: b\n".to_owned()),
+        ];
+        let end = prop_oneof![8 => Just("\r\n"), 1 => Just("\n"), 1 => Just(""), 1 => Just("\r")];
+        let body = "[a-z\r\n\u{0}]{0,80}";
+        let parts = (status_line, prop::collection::vec(field, 0..8), end, body);
+        parts.prop_map(|(line, fields, end, body)| [line, &fields.concat(), end, &body].concat().into_bytes())
     }
-    std::str::from_utf8(digits).ok()?.parse().ok().filter(|length| *length <= LENGTH_BYTES_MAX)
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+        #[test]
+        fn what_is_read_as_usual_is_what_the_parser_reads(head in heads(), to_head_request: bool) {
+            let any = read_any(&head, to_head_request);
+            match read_usual(&head, to_head_request, &mut Vec::new()) {
+                Some(usual) => prop_assert_eq!(format!("{:?}", Ok::<_, Invalid>(Some(usual))), format!("{any:?}")),
+                // What nothing is wrong with is usual.
+                None => prop_assert!(!matches!(any, Ok(Some(_))), "{:?}", any),
+            }
+        }
+    }
 }

@@ -114,6 +114,20 @@ async fn a_page_that_stands_alone() {
     assert_eq!(page.matches("<svg").count(), page.matches("</svg>").count());
 }
 
+/// On a phone labels are as large as text has to be there, and rows are told apart by their names.
+#[tokio::test]
+async fn a_page_for_a_phone() {
+    let directory = files(&[("lb.toml", CONFIG)]);
+    let arguments = [&["simulate", "-c", "lb.toml", "--html", "out.html"][..], &SHORT].concat();
+    let (code, output, errors) = lb_in(directory.path(), &arguments).await;
+    assert_eq!(code, 0, "{output}{errors}");
+    let page = std::fs::read_to_string(directory.path().join("out.html")).expect("a page");
+    assert!(page.contains("@media(max-width:40rem){"));
+    for name in [">….0.1:80<", ">….0.2:80<", ">…rnal:80<"] {
+        assert!(page.contains(name), "{name:?}");
+    }
+}
+
 #[tokio::test]
 async fn expectations_decide() {
     let expect =

@@ -1,6 +1,6 @@
 //! Consistent hashing: shares, disruption, bounds.
 
-use super::*;
+use super::{super::hashed::Hashed, *};
 
 const KEYS: u64 = 4000;
 
@@ -276,4 +276,36 @@ fn a_ring_is_bounded() {
     let total: usize = entries.values().sum();
     assert!(total <= crate::limits::RING_POINTS_MAX + 3);
     assert!(entries[&2] == 1 && entries[&0].abs_diff(2 * entries[&1]) <= 2, "{entries:?}");
+}
+
+proptest! {
+    /// Oracle: the walk. Few of many may be picked, some of these are left out, and some have more than their share.
+    #[test]
+    fn the_nearest_is_the_first_on_the_walk(
+        count in 2usize..120, free in prop::collection::vec(any::<usize>(), 1..12), skipped: u16, keys: [u64; 8],
+        loads in prop::collection::vec(0u32..4, 120), balance_factor in prop::option::of(101u32..300), ring: bool,
+    ) {
+        let mut hashed = if ring {
+            Hashed::ring(&RingHash { points: 7, balance_factor })
+        } else {
+            Hashed::maglev(&Maglev { table_size: 251, balance_factor })
+        };
+        let members: Vec<Candidate> = (0..count).map(|slot| candidate(slot, 1000 + slot as u32 % 3 * 1000)).collect();
+        let is_free = |index: usize| free.iter().any(|free| free % count == index);
+        // Some members are down.
+        let candidates = members.iter().copied().filter(|one| one.id.slot % 7 != 3 || is_free(one.id.slot as usize));
+        let candidates: Vec<Candidate> = candidates.collect();
+        let is_full: Vec<bool> = candidates.iter().map(|one| !is_free(one.id.slot as usize)).collect();
+        let roster = Roster::new(candidates, |index| is_full[index]);
+        hashed.rebuild(&roster, &members, &loads);
+        let skip: Vec<u32> = (0..).zip(roster.free.iter()).filter(|(rank, _)| skipped >> rank & 1 == 1).map(|(_, index)| index as u32).collect();
+        let skip = if skip.len() == roster.free.count() { &[] } else { &skip[..] };
+        for key in keys {
+            let view = View { roster: &roster, in_flight: &loads, skip, key: Some(key), now: at(0) };
+            let start = hashed.start(key);
+            let first = hashed.first_on_walk(view, start);
+            prop_assert!(first.is_some());
+            prop_assert_eq!(hashed.nearest(view, start), first);
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! Round robin by both rules: sequences, deviations, periods.
 
-use super::*;
+use super::{super::credits::Credits, *};
 use crate::limits::ROUND_PICKS_MAX;
 
 /// The sequences of nginx's smooth weighted round robin.
@@ -139,6 +139,35 @@ fn a_passed_turn_is_kept() {
     assert_eq!(without.matches('b').count(), 200);
 }
 
+/// Credits as the rules are told: all that may be picked, looked at one by one, in fractions that are not rounded.
+struct OneByOne {
+    weights: Vec<i64>,
+    credits: Vec<i64>,
+}
+
+impl OneByOne {
+    fn pick(&mut self, rule: Rule, free: &[usize]) -> usize {
+        let total: i64 = free.iter().map(|&index| self.weights[index]).sum();
+        free.iter().for_each(|&index| self.credits[index] += self.weights[index]);
+        let (credits, weights) = (&self.credits, &self.weights);
+        let parts = i128::from(2 * free.len() as i64 - 2);
+        let deadline = |&index: &usize| {
+            let slack = i128::from(total) * (parts - 1) - i128::from(credits[index]) * parts;
+            (slack.div_euclid(i128::from(weights[index]) * parts) + 1).max(0)
+        };
+        let is_behind = |index: &&usize| i128::from(credits[**index]) * parts >= i128::from(total);
+        let chairman = free.iter().filter(is_behind).min_by_key(|&index| (deadline(index), *index));
+        let most = || free.iter().max_by_key(|&&index| (credits[index], core::cmp::Reverse(index)));
+        let best = match rule {
+            Rule::Chairman if parts > 0 => chairman.or_else(most),
+            _ => most(),
+        };
+        let best = *best.unwrap();
+        self.credits[best] -= total;
+        best
+    }
+}
+
 proptest! {
     #[test]
     fn tijdeman_deviates_least_with_many(weights in prop::collection::vec(1u32..60, 2..14)) {
@@ -214,4 +243,38 @@ proptest! {
         }
     }
 
+    /// Oracle: the rules, one endpoint after the other. Endpoints fill and free between picks, and some picks leave
+    /// some out.
+    #[test]
+    fn credits_follow_the_rules_whoever_is_full(
+        weights in prop::collection::vec(prop_oneof![1u32..4, Just(50u32), 1u32..1 << 29], 2..20), chairman: bool,
+        steps in prop::collection::vec((any::<u32>(), any::<u32>()), 1..200),
+    ) {
+        let rule = if chairman { Rule::Chairman } else { Rule::Smooth };
+        let count = weights.len();
+        let mut roster = Roster::new(candidates(&weights), |_| false);
+        let mut credits = Credits::new(&roster, &vec![0; count]);
+        let weights = weights.iter().map(|&weight| weight.into()).collect();
+        let mut oracle = OneByOne { weights, credits: vec![0; count] };
+        for (crossing, skipped) in steps {
+            let index = crossing as usize % count;
+            if crossing >> 20 & 1 == 0 {
+            } else if roster.free.contains(index) {
+                roster.free.remove(index);
+                credits.leave(index);
+            } else {
+                roster.free.insert(index);
+                credits.join(index, credits.of(index));
+            }
+            // Every fourth pick leaves out half of them.
+            let skips = |index: &usize| skipped >> 30 == 0 && skipped >> index & 1 == 1;
+            let free: Vec<usize> = roster.free.iter().filter(|index| !skips(index)).collect();
+            let skip: Vec<u32> = roster.free.iter().filter(skips).map(|index| index as u32).collect();
+            if !free.is_empty() {
+                prop_assert_eq!(credits.pick(rule, &skip), Some(oracle.pick(rule, &free)));
+            }
+            let all: Vec<i64> = (0..count).map(|index| credits.of(index)).collect();
+            prop_assert_eq!(&all, &oracle.credits);
+        }
+    }
 }

@@ -1,4 +1,18 @@
-//! What holds for every algorithm.
+//! What holds for every algorithm, and where it is shown.
+//!
+//! | | property | test |
+//! |---|---|---|
+//! | U1 | only an eligible one is picked, and one that was not tried if there is any | [`only_the_eligible`] |
+//! | U2 | of none, none is picked | [`few_endpoints`], [`only_the_eligible`] |
+//! | U3 | of one, that one, and nothing is drawn for it | [`few_endpoints`] |
+//! | U4 | equal seeds and equal events, equal picks, on every machine | `golden`, `pool::tests::saturation` |
+//! | U5 | one of weight 0 is never picked | `pool::tests::what_takes_no_traffic_is_not_picked` |
+//! | U6 | no place in the list has an advantage | [`equals_get_equal_shares`], [`the_order_of_the_list_gives_no_advantage`] |
+//! | U7 | more load never means more picks | [`load_does_not_attract`] |
+//! | U8 | a request that is given up at once leaves no trace | [`giving_up_leaves_no_trace`] |
+//! | U9 | each beginning has one end, and counts never fall below 0 | `pool::tests::model` |
+//! | U10 | nobody with a weight starves | [`nobody_starves`] |
+//! | U11 | a change of the members touches nothing else | [`the_same_again_is_no_change`], `round`, `hashing`, `load` |
 
 use super::*;
 
@@ -27,6 +41,28 @@ fn equals_get_equal_shares() {
         let counts = bench.counts(12_000);
         let sum = chi_square(&counts, &[1; COUNT]);
         assert!(sum < 20.5, "{:?}: {counts:?}", config.algorithm);
+    }
+}
+
+/// Endpoints keep their shares when the list is turned around, whatever their weights and loads. (Keys keep their
+/// endpoints: see `hashing`.)
+#[test]
+fn the_order_of_the_list_gives_no_advantage() {
+    let (weights, loads) = ([1, 3, 2, 2, 5], [2, 1, 1, 3, 4]);
+    for config in all().iter().filter(|config| !config.algorithm.hashes()) {
+        let shares = |turned_around: bool| {
+            let mut bench = Bench::with(config, &weights);
+            bench.set_loads(&loads);
+            if turned_around {
+                bench.prng = Prng::new(2);
+                bench.become_(candidates(&weights).into_iter().rev().collect());
+            }
+            bench.counts(12_000)
+        };
+        let (counts, others) = (shares(false), shares(true));
+        let term = |(&a, &b): (&usize, &usize)| (a as f64 - b as f64).powi(2) / ((a + b) as f64).max(1.0);
+        let sum: f64 = counts.iter().zip(&others).map(term).sum();
+        assert!(sum < 18.5, "{:?}: {counts:?} and {others:?}", config.algorithm);
     }
 }
 

@@ -302,3 +302,23 @@ fn the_scenarios_that_ship() {
         }
     }
 }
+
+/// What the page about the simulator measures its speed with is what it says: a reader can do the same.
+#[test]
+fn the_model_that_speed_is_measured_with() {
+    let page = include_str!("../../../../docs/simulate.md");
+    assert!(page.contains("simulate docs/simulate-speed.toml --timing"));
+    let scenario = read(include_str!("../../../../docs/simulate-speed.toml")).unwrap();
+    let cases = scenario.cases();
+    assert_eq!((cases.len(), scenario.seeds), (1, 1));
+    let mut model = cases[0].model.clone();
+    assert_eq!((model.backends.len(), model.service.mean()), (100, 1e6));
+    model.duration /= 100;
+    let outcome = model.run(1).unwrap();
+    let expected = 0.9 * 100.0 * 1000.0 * model.duration.as_secs_f64();
+    assert!(
+        (outcome.ledger.arrivals as f64 - expected).abs() < 4.0 * expected.sqrt(),
+        "{}",
+        outcome.ledger.arrivals
+    );
+}

@@ -134,7 +134,7 @@ fn call(connection: Connection, body: Option<Rc<TestBody>>, framing: Framing) ->
         }
         out.extend_from_slice(b"\r\n");
     };
-    connection.call(write, body, framing)
+    connection.call(write, Vec::new(), body, framing)
 }
 
 fn get(connection: Connection) -> Call<TestBody> {
