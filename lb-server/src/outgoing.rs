@@ -168,10 +168,15 @@ fn write_origin(out: &mut Vec<u8>, received: &Received<'_>) {
 #[cfg(test)]
 mod tests {
     use http::Request;
+    use proptest::prelude::*;
     use rstest::rstest;
 
     use super::*;
-    use crate::snapshot::NO_EDITS;
+    use crate::{
+        framing::{ScanLimits, Scanner},
+        request_head::Places,
+        snapshot::NO_EDITS,
+    };
 
     const OWN: &str =
         "x-forwarded-for: 192.0.2.1|x-forwarded-proto: http|x-forwarded-host: a|x-request-id: id|";
@@ -248,6 +253,79 @@ mod tests {
         let written = head(&outgoing(Host::Same, Framing::Chunked), &[("te", "trailers")], false, &NO_EDITS);
         let announced = "te: trailers|connection: te|transfer-encoding: chunked|";
         assert_eq!(written, format!("GET /a?b HTTP/1.1|host: a|{OWN}{announced}"));
+    }
+
+    /// The head for a request of these lines, each with a gap behind its colon, as its bytes came.
+    fn head_of_lines(
+        lines: &[(&str, &str, &str)],
+        outgoing: &Outgoing,
+        trusted: bool,
+        edits: &HeaderEdits,
+    ) -> Vec<u8> {
+        let mut bytes = b"GET /a?b HTTP/1.1\r\n".to_vec();
+        for (name, gap, value) in lines {
+            // A letter beyond ASCII is a byte that is no text.
+            let value = value.chars().map(|letter| letter as u8);
+            bytes.extend(format!("{name}:{gap}").bytes().chain(value).chain(*b"\r\n"));
+        }
+        bytes.extend_from_slice(b"\r\n");
+        let limits = ScanLimits { head_bytes: 4096, fields: 64, uri_bytes: 64 };
+        let mut places = Places::into(Vec::new());
+        assert_eq!(Scanner::new(limits).scan_first(&bytes, &mut places), Ok(true), "{lines:?}");
+        let received = Received {
+            head: &RequestHead::plain(&bytes, places, Vec::new()),
+            connection_names_fields: true,
+            trusted,
+            peer: "192.0.2.1",
+            request_id: b"id",
+            edits,
+        };
+        let mut out = Vec::new();
+        outgoing.write_head(&mut out, &received, Some("10.0.0.1:80"));
+        out
+    }
+
+    proptest! {
+        #[test]
+        fn lines_copied_together_are_the_lines_one_by_one(
+            fields in prop::collection::vec(prop::sample::select(vec![
+                ("X-A", " ", "1"), ("x-b", " ", ""), ("X-C", "", "c"), ("X-D", "  ", "d"), ("Accept", " ", "*/*"),
+                ("X-Latin", " ", "\u{e9}"), ("Cookie", "\t", "a=b"), ("Content-Length", " ", "0"),
+                ("Connection", " ", "x-a, host"), ("TE", " ", "trailers"), ("Keep-Alive", " ", "5"),
+                ("X-Forwarded-For", " ", "9.9.9.9"), ("X-Real-IP", " ", "9.9.9.9"), ("X_Real_IP", " ", "9.9.9.9"),
+                ("X-Gone", " ", "1"), ("X-Set", " ", "old"),
+            ]), 0..12),
+            host_at: prop::sample::Index,
+            host_gap in prop::sample::select(vec![" ", ""]),
+            host in 0..3,
+            trusted: bool,
+            edited: bool,
+        ) {
+            let mut fields = fields;
+            if let Some(first) = fields.iter().position(|(name, ..)| *name == "Content-Length") {
+                let mut at = 0..;
+                fields.retain(|(name, ..)| at.next() == Some(first) || *name != "Content-Length");
+            }
+            fields.insert(host_at.index(fields.len() + 1), ("host", host_gap, "a"));
+            let host = || match host {
+                0 => Host::Same,
+                1 => Host::Other("b".into()),
+                _ => Host::OfBackend,
+            };
+            let edits = HeaderEdits::compile(&lb_core::config::HeaderEdits {
+                remove: vec!["x-gone".into()],
+                set: vec![("x-set".into(), "new".into())],
+                append: Vec::new(),
+            });
+            let edits = if edited { &edits } else { &NO_EDITS };
+            let write = |lines: &[_]| {
+                let outgoing = outgoing(host(), Framing::Empty);
+                String::from_utf8_lossy(&head_of_lines(lines, &outgoing, trusted, edits)).into_owned()
+            };
+            // A line with more than a space behind its colon is written anew.
+            let anew: Vec<_> = fields.iter().map(|&(name, _, value)| (name, " \t", value)).collect();
+            prop_assert_eq!(write(&fields), write(&anew));
+        }
     }
 
     #[test]

@@ -148,6 +148,7 @@ impl RequestHead {
     /// A plain HTTP/1.1 head, whose parts the scanner has found; its bytes are copied into `memory`, which is
     /// empty.
     pub(crate) fn plain(bytes: &[u8], places: Places, mut memory: Vec<u8>) -> Self {
+        debug_assert!(memory.is_empty(), "the places would be those of another request's bytes");
         memory.extend_from_slice(bytes);
         Self::new(memory, places, Version::HTTP_11)
     }

@@ -24,6 +24,7 @@ pub(crate) struct FieldLines {
 impl FieldLines {
     /// None yet, in `bytes`, which is empty, with room for so many bytes of them.
     pub(crate) fn of(status: StatusCode, mut bytes: Vec<u8>, room: usize) -> Self {
+        debug_assert!(bytes.is_empty(), "what another message left would go out with this one");
         bytes.reserve(room + ADDED_BYTES);
         if status == StatusCode::OK {
             bytes.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
