@@ -19,8 +19,8 @@ mod tests;
 use lb_core::reason::Reason;
 
 use line::{Flaw, Lines, Next};
-pub(crate) use syntax::{Field, decimal, token_end, trim};
 use syntax::{Fault, malformed};
+pub(crate) use syntax::{Field, decimal, token_end, trim};
 
 /// Most empty lines that are skipped before a request line (RFC 9112, 2.2).
 const EMPTY_LINES_MAX: u8 = 4;

@@ -58,11 +58,6 @@ impl FieldLines {
         self.has_date
     }
 
-    /// Takes out all fields of this name.
-    pub(super) fn remove(&mut self, name: &str) {
-        self.retain(|field| !field.eq_ignore_ascii_case(name.as_bytes()));
-    }
-
     /// Does to the fields what a route says.
     pub(crate) fn apply(&mut self, edits: &HeaderEdits) {
         if edits.drops_any() {
@@ -73,7 +68,8 @@ impl FieldLines {
         }
     }
 
-    fn retain(&mut self, mut keeps: impl FnMut(&[u8]) -> bool) {
+    /// Takes out the fields whose names, in any case, are not to be kept.
+    pub(super) fn retain(&mut self, mut keeps: impl FnMut(&[u8]) -> bool) {
         let mut kept = Vec::with_capacity(self.bytes.capacity());
         kept.extend_from_slice(&self.bytes[..self.start]);
         let mut has_date = false;
