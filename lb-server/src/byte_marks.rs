@@ -1,5 +1,5 @@
-//! Where certain bytes of a text stand: control bytes, which end its lines and of which no other may be in one,
-//! and those that few names of fields have.
+//! Where certain bytes of a text stand: control bytes, which end its lines and of which no other may be in one;
+//! those that few names of fields have; those that a string of JSON cannot have as they are.
 //!
 //! A head is searched for control bytes once, 64 at a time, and not once for each of its lines: what a search
 //! from a line's beginning found behind the line's end is kept.
@@ -64,6 +64,27 @@ pub(crate) fn letters_and_hyphens(bytes: &[u8; 16]) -> usize {
     other_marks(bytes).trailing_zeros().min(16) as usize
 }
 
+/// How many bytes stand before the first that a string of JSON has to escape, or that is not ASCII.
+pub(crate) fn plain_json(text: &[u8]) -> usize {
+    let (sixteens, rest) = text.as_chunks::<16>();
+    let marked = sixteens.iter().map(json_marks).enumerate().find(|(_, marks)| *marks != 0);
+    if let Some((index, marks)) = marked {
+        return 16 * index + marks.trailing_zeros() as usize;
+    }
+    let mut last = [b' '; 16];
+    last[..rest.len()].copy_from_slice(rest);
+    text.len() - rest.len() + (json_marks(&last).trailing_zeros() as usize).min(rest.len())
+}
+
+#[cfg(target_arch = "x86_64")]
+fn json_marks(bytes: &[u8; 16]) -> u16 {
+    // SAFETY: every x86-64 has SSE2.
+    #[allow(unsafe_code)]
+    unsafe {
+        sse2::json_marks(bytes)
+    }
+}
+
 #[cfg(target_arch = "x86_64")]
 fn control_marks(bytes: &[u8; 16]) -> u16 {
     // SAFETY: every x86-64 has SSE2.
@@ -83,7 +104,7 @@ fn other_marks(bytes: &[u8; 16]) -> u16 {
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-use bytewise::{control_marks, other_marks};
+use bytewise::{control_marks, json_marks, other_marks};
 
 /// Sixteen bytes at a time, by instructions that touch no memory but that of their arguments. Eight bytes at a
 /// time in plain words take two to three times as long.
@@ -110,6 +131,19 @@ mod sse2 {
         _mm_movemask_epi8(_mm_or_si128(_mm_andnot_si128(is_tab, is_below_space), is_delete)) as u16
     }
 
+    /// A bit for each control byte, quote, backslash, and byte beyond ASCII.
+    #[target_feature(enable = "sse2")]
+    pub(super) fn json_marks(bytes: &[u8; 16]) -> u16 {
+        let text = load(bytes);
+        // As signed numbers those beyond ASCII are below all others.
+        let is_below_space = _mm_cmpgt_epi8(_mm_set1_epi8(b' ' as i8), text);
+        let is_delete = _mm_cmpeq_epi8(text, _mm_set1_epi8(0x7f));
+        let is_quote = _mm_cmpeq_epi8(text, _mm_set1_epi8(b'"' as i8));
+        let is_backslash = _mm_cmpeq_epi8(text, _mm_set1_epi8(b'\\' as i8));
+        let is_out = _mm_or_si128(is_below_space, is_delete);
+        _mm_movemask_epi8(_mm_or_si128(is_out, _mm_or_si128(is_quote, is_backslash))) as u16
+    }
+
     /// A bit for each byte that is neither a letter nor a hyphen.
     #[target_feature(enable = "sse2")]
     pub(super) fn other_marks(bytes: &[u8; 16]) -> u16 {
@@ -134,6 +168,10 @@ mod bytewise {
 
     pub(super) fn control_marks(bytes: &[u8; 16]) -> u16 {
         marks(bytes, |byte| byte.is_ascii_control() && byte != b'\t')
+    }
+
+    pub(super) fn json_marks(bytes: &[u8; 16]) -> u16 {
+        marks(bytes, |byte| !matches!(byte, b' '..=b'~') || byte == b'"' || byte == b'\\')
     }
 
     pub(super) fn other_marks(bytes: &[u8; 16]) -> u16 {
@@ -181,6 +219,10 @@ mod tests {
                 text[at] = byte;
                 let is_of_name = matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'-');
                 assert_eq!(letters_and_hyphens(&text), if is_of_name { 16 } else { at }, "{byte} at {at}");
+                let is_plain = matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
+                assert_eq!(plain_json(&text), if is_plain { 16 } else { at }, "{byte} at {at}");
+                assert_eq!(plain_json(&text[..=at]), if is_plain { at + 1 } else { at }, "{byte} at the end");
+                assert_eq!(json_marks(&text), bytewise::json_marks(&text), "{byte} at {at}");
                 assert_eq!(other_marks(&text), bytewise::other_marks(&text), "{byte} at {at}");
                 assert_eq!(control_marks(&text), bytewise::control_marks(&text), "{byte} at {at}");
             }

@@ -79,9 +79,7 @@ impl Outgoing {
         if accepts_trailers {
             out.extend_from_slice(b"te: trailers\r\nconnection: te\r\n");
         }
-        for (name, value) in received.edits.added() {
-            write_field(out, name.as_str(), value.as_bytes());
-        }
+        out.extend_from_slice(received.edits.added());
         if self.framing == Framing::Chunked {
             out.extend_from_slice(b"transfer-encoding: chunked\r\n");
         }

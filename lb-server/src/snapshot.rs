@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, header};
 use lb_core::{
     config::{self, Valid},
     exchange::PoolHandle,
@@ -23,6 +23,7 @@ use crate::{
     clock::Clock,
     observer::Observers,
     session_cookies::{SessionCookies, SessionKeys},
+    upstream::write_field,
     waiters::Waiters,
 };
 
@@ -176,45 +177,61 @@ pub(crate) struct RouteEdits {
 
 /// No edits: those of a request that has no route.
 pub(crate) static NO_EDITS: HeaderEdits =
-    HeaderEdits { remove: Vec::new(), set: Vec::new(), append: Vec::new() };
+    HeaderEdits { dropped: Vec::new(), lengths: 0, added: Vec::new(), adds_date: false };
 
 /// First remove, then set, then append.
 pub(crate) struct HeaderEdits {
-    remove: Vec<HeaderName>,
-    set: Vec<(HeaderName, HeaderValue)>,
-    append: Vec<(HeaderName, HeaderValue)>,
+    /// The names, in lower case, of which a message's own fields are dropped: those that are removed or set.
+    dropped: Vec<HeaderName>,
+    /// A bit for the length of each of them, the last for all longer ones: it tells most other names apart.
+    lengths: u64,
+    /// The lines of what is set and appended, each with its end.
+    added: Vec<u8>,
+    /// A Date is among them.
+    adds_date: bool,
 }
 
 impl HeaderEdits {
     pub(crate) fn compile(edits: &config::HeaderEdits) -> Self {
         // Names and values were validated by the same rules as the HTTP library's; what it still would
         // not take is left out rather than ending the server.
-        let pairs = |pairs: &[(String, String)]| {
-            pairs
-                .iter()
-                .filter_map(|(name, value)| Some((name.parse().ok()?, HeaderValue::from_str(value).ok()?)))
-                .collect()
+        let pair = |(name, value): &(String, String)| -> Option<(HeaderName, HeaderValue)> {
+            Some((name.parse().ok()?, HeaderValue::from_str(value).ok()?))
         };
-        Self {
-            remove: edits.remove.iter().filter_map(|name| name.parse().ok()).collect(),
-            set: pairs(&edits.set),
-            append: pairs(&edits.append),
+        let set: Vec<_> = edits.set.iter().filter_map(pair).collect();
+        let mut dropped: Vec<HeaderName> = edits.remove.iter().filter_map(|name| name.parse().ok()).collect();
+        dropped.extend(set.iter().map(|(name, _)| name.clone()));
+        let lengths = dropped.iter().fold(0, |lengths, name| lengths | length_bit(name.as_str().len()));
+        let (mut added, mut adds_date) = (Vec::new(), false);
+        for (name, value) in set.into_iter().chain(edits.append.iter().filter_map(pair)) {
+            adds_date |= name == header::DATE;
+            write_field(&mut added, name.as_str(), value.as_bytes());
         }
+        Self { dropped, lengths, added, adds_date }
     }
 
     /// Whether any field that a message brings may be dropped: nothing else need be asked where not.
     pub(crate) fn drops_any(&self) -> bool {
-        !self.remove.is_empty() || !self.set.is_empty()
+        !self.dropped.is_empty()
     }
 
     /// Whether the fields of this name, in any case, that a message brings are dropped.
     pub(crate) fn replaces(&self, name: &[u8]) -> bool {
-        let mut names = self.remove.iter().chain(self.set.iter().map(|(name, _)| name));
-        names.any(|dropped| dropped.as_str().as_bytes().eq_ignore_ascii_case(name))
+        self.lengths & length_bit(name.len()) != 0
+            && self.dropped.iter().any(|dropped| dropped.as_str().as_bytes().eq_ignore_ascii_case(name))
     }
 
-    /// The fields that are added, in this order.
-    pub(crate) fn added(&self) -> impl Iterator<Item = &(HeaderName, HeaderValue)> {
-        self.set.iter().chain(&self.append)
+    /// The lines of the fields that are added, in their order.
+    pub(crate) fn added(&self) -> &[u8] {
+        &self.added
     }
+
+    /// Whether a Date is added.
+    pub(crate) fn adds_date(&self) -> bool {
+        self.adds_date
+    }
+}
+
+fn length_bit(length: usize) -> u64 {
+    1 << length.min(63)
 }

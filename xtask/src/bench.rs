@@ -67,6 +67,13 @@ pub(crate) struct Options {
     out: Option<PathBuf>,
 }
 
+impl Options {
+    /// Whether how fast the load is does not matter.
+    pub(crate) const fn only_counts(&self) -> bool {
+        self.instructions
+    }
+}
+
 const RESULTS: &str = "results.md";
 const CHART: &str = "cpu.svg";
 const BUDGET: &str = "instructions.txt";
@@ -290,10 +297,15 @@ pub(crate) fn build() -> Result<PathBuf, String> {
     if !status.map_err(|error| format!("cannot run cargo: {error}"))?.success() {
         return Err("lb could not be built".into());
     }
+    built("lb")
+}
+
+/// Where cargo puts a program of the release profile.
+pub(crate) fn built(name: &str) -> Result<PathBuf, String> {
     // This program lies in the debug directory beside it.
     let own = env::current_exe().map_err(|error| format!("where is this program? {error}"))?;
     let target = own.parent().and_then(Path::parent).ok_or("where is the target directory?")?;
-    Ok(target.join("release/lb"))
+    Ok(target.join("release").join(name))
 }
 
 fn out(options: &Options, whole: bool) -> PathBuf {

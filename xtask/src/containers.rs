@@ -17,7 +17,8 @@ use std::{
 
 use crate::{
     images::{self, BACKEND, BALANCER, RUN_LABEL, docker, output},
-    test::{Outcome, Ran, cargo_with},
+    programs::Programs,
+    test::{Outcome, Ran},
 };
 
 /// The tiers of this module.
@@ -26,6 +27,12 @@ const ABOUT: [&str; 2] = [
     "the chapters against backends in containers; some are stopped, paused, killed",
     "docker/compose.yaml: the whole course in containers, the balancer too",
 ];
+
+/// Whose tests they are, and what makes cargo build them.
+pub(crate) const PACKAGE: &str = "lb-tests";
+pub(crate) const FEATURE: &str = "lb-tests/containers";
+const PROGRAM: &str = "containers";
+pub(crate) const TARGETS: &[&str] = &["--test", PROGRAM];
 
 /// The ways to run compose.
 const COMPOSE_COMMANDS: [&[&str]; 2] = [&["docker-compose"], &["docker", "compose"]];
@@ -39,13 +46,16 @@ pub(crate) fn not_run(wanted: impl Fn(&str) -> bool, why: &str) -> Vec<Ran> {
     all.map(|(name, about)| Ran::not(name, about, why)).collect()
 }
 
+/// Leaves out those that are wanted, and says what there is instead of an engine.
+pub(crate) fn without_engine(wanted: impl Fn(&str) -> bool) -> Vec<Ran> {
+    let why = images::engine().err().unwrap_or_else(|| "it did not when this began".into());
+    not_run(wanted, &format!("no container engine answers ({why})"))
+}
+
 /// Runs those tiers that are wanted, or says why not.
-pub(crate) fn run(wanted: impl Fn(&str) -> bool) -> Vec<Ran> {
+pub(crate) fn run(wanted: impl Fn(&str) -> bool, programs: &Programs) -> Vec<Ran> {
     if !TIERS.into_iter().any(&wanted) {
         return Vec::new();
-    }
-    if let Err(message) = images::engine() {
-        return not_run(wanted, &format!("no container engine answers ({message})"));
     }
     let run = run_name();
     let guarded = match Guarded::start(&run) {
@@ -54,7 +64,7 @@ pub(crate) fn run(wanted: impl Fn(&str) -> bool) -> Vec<Ran> {
     };
     let [containers, compose] = TIERS.map(&wanted);
     let mut ran = vec![Ran::after("images", "those of lb and of the mock backend can be built", || {
-        let built = images::build("quick", &run, Some(&run));
+        let built = images::build("dev", &run, Some(&run), programs.allocator());
         built.inspect_err(|message| eprintln!("{message}")).is_ok()
     })];
     if matches!(ran[0].outcome, Outcome::Failed) {
@@ -62,7 +72,7 @@ pub(crate) fn run(wanted: impl Fn(&str) -> bool) -> Vec<Ran> {
         return ran;
     }
     if containers {
-        let tests = || tests(&run, &guarded, "", &["--skip", "compose::"]);
+        let tests = || tests(programs, &run, &guarded, "", &["--skip", "compose::"]);
         ran.push(Ran::after(TIERS[0], ABOUT[0], tests));
     }
     let commands: Vec<_> = COMPOSE_COMMANDS
@@ -73,7 +83,7 @@ pub(crate) fn run(wanted: impl Fn(&str) -> bool) -> Vec<Ran> {
     if compose && commands.is_empty() {
         ran.push(Ran::not(TIERS[1], ABOUT[1], "there is neither docker-compose nor docker compose"));
     } else if compose {
-        let tests = || tests(&run, &guarded, &commands.join(","), &["compose::"]);
+        let tests = || tests(programs, &run, &guarded, &commands.join(","), &["compose::"]);
         ran.push(Ran::after(TIERS[1], ABOUT[1], tests));
     }
     ran.push(Ran::after("removal", "the tests have left no containers and no networks", || guarded.finish()));
@@ -86,19 +96,16 @@ fn run_name() -> String {
     format!("run-{}-{}", now.as_millis(), process::id())
 }
 
-fn tests(run: &str, guarded: &Guarded, compose: &str, arguments: &[&str]) -> bool {
-    let Ok(lease) = guarded.lease.try_clone() else { return false };
-    let args = [
-        &["test", "--package", "lb-tests", "--features", "containers", "--test", "containers", "--"],
-        arguments,
-    ];
-    cargo_with(&args.concat(), |command| {
+fn tests(programs: &Programs, run: &str, guarded: &Guarded, compose: &str, arguments: &[&str]) -> bool {
+    programs.run(PACKAGE, Some(PROGRAM), |command| {
         command
+            .args(arguments)
             .env("LB_RUN", run)
             .env("LB_IMAGE", format!("{}:{run}", BALANCER.name))
             .env("LB_BACKEND_IMAGE", format!("{}:{run}", BACKEND.name))
             .env("LB_COMPOSE", compose)
-            .stdin(Stdio::from(lease))
+            // Without it the guard would take them for ended when this process is.
+            .stdin(guarded.lease.try_clone().map_or_else(|_| Stdio::null(), Stdio::from))
     })
 }
 

@@ -10,7 +10,7 @@ use clap::Args;
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// The cargo profile of the binaries: image (smallest), or quick (short to build)
+    /// The cargo profile of the binaries: image (smallest), quick or dev (shorter and shortest to build)
     #[arg(long, default_value = "image")]
     profile: String,
     /// The tag of both images
@@ -35,7 +35,7 @@ pub(crate) const RUN_LABEL: &str = "lb.run";
 
 /// Builds both images; gives whether that succeeded.
 pub(crate) fn run(options: &Options) -> bool {
-    match build(&options.profile, &options.tag, None) {
+    match build(&options.profile, &options.tag, None, None) {
         Ok(()) => true,
         Err(message) => {
             eprintln!("no images: {message}");
@@ -45,10 +45,15 @@ pub(crate) fn run(options: &Options) -> bool {
 }
 
 /// Builds both images with this tag, marked as belonging to this run of the tests, tries them, and prints
-/// their sizes.
-pub(crate) fn build(profile: &str, tag: &str, run: Option<&str>) -> Result<(), String> {
+/// their sizes. With an allocator that has been built already, they have that one.
+pub(crate) fn build(
+    profile: &str,
+    tag: &str,
+    run: Option<&str>,
+    allocator: Option<&Path>,
+) -> Result<(), String> {
     engine()?; // before minutes of building in vain
-    let binaries = static_binaries(profile)?;
+    let binaries = static_binaries(profile, allocator)?;
     for image in [BALANCER, BACKEND] {
         let context = binaries.join("context").join(image.name);
         let binary = binaries.join(image.name);
@@ -94,20 +99,19 @@ fn build_one(image: &Image, context: &Path, reference: &str, run: Option<&str>) 
 }
 
 /// Builds the binaries without any shared library; gives the directory that they are in.
-fn static_binaries(profile: &str) -> Result<PathBuf, String> {
+fn static_binaries(profile: &str, allocator: Option<&Path>) -> Result<PathBuf, String> {
     let told = output(Command::new("rustc").arg("-vV"))?;
     let host = told.lines().find_map(|line| line.strip_prefix("host: ")).unwrap_or_default();
     if !host.contains("-linux-") {
         return Err(format!("static binaries are made on Linux, and this is {host:?}"));
     }
-    // A directory of its own, and a target by name: otherwise build scripts would be static, too, and
-    // everything else would be built anew afterwards.
+    // A target by name: these flags are not for build scripts and macros then, which all builds share.
     let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
-    let target = target.join("static");
     let flags = env::var("RUSTFLAGS").unwrap_or_default();
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.env("RUSTFLAGS", format!("{flags} -C target-feature=+crt-static").trim()).current_dir(root());
     cargo.args(["build", "--target", host, "--profile", profile]).arg("--target-dir").arg(&target);
+    cargo.envs(allocator.map(|library| ("JEMALLOC_OVERRIDE", library)));
     for image in [BALANCER, BACKEND] {
         cargo.args(["--package", image.package, "--bin", image.name]);
     }

@@ -5,6 +5,8 @@ mod containers;
 mod course;
 mod images;
 mod leaderboard;
+mod optimised;
+mod programs;
 mod reality;
 mod sim_net;
 mod test;
@@ -51,9 +53,9 @@ fn main() -> ExitCode {
     let report = match Cli::parse().command {
         Command::Test(options) => test::run(&options),
         Command::Course(options) => return course::run(options),
-        Command::Bench(options) => bench::run(&options),
+        Command::Bench(options) => optimised::unless(options.only_counts(), || bench::run(&options)),
         Command::Leaderboard(options) => leaderboard::run(&options),
-        Command::Reality(options) => reality::run(&options),
+        Command::Reality(options) => optimised::unless(false, || reality::run(&options)),
         Command::Validate(options) => validate::run(&options),
         Command::Images(options) => images::run(&options),
         Command::Guard { run } => containers::guard(&run),

@@ -1,8 +1,13 @@
 //! `cargo xtask validate`: the simulator against theory, in an optimised build.
 
+use std::process::Command;
+
 use clap::Args;
 
-use crate::test::cargo;
+use crate::{
+    bench::built,
+    test::{cargo, run_program},
+};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -14,30 +19,44 @@ pub(crate) struct Options {
     only: Option<String>,
 }
 
-/// What runs the fast part; without the last argument it is the whole.
-pub(crate) const FAST: &[&str] = &[
-    "run",
-    "--quiet",
-    "--profile",
-    "quick",
+/// It is built beside what the program is built of, without what that has no use for: otherwise some dependencies
+/// would have other features, and the benchmark's build of `lb` would do most of the work again.
+const BUILD: [&str; 9] = [
+    "build",
+    "--release",
+    "--no-default-features",
+    "--package",
+    "lb-server",
     "--package",
     "lb-testkit",
     "--bin",
-    "lb-validate",
-    "--",
-    "--fast",
+    PROGRAM,
 ];
+const PROGRAM: &str = "lb-validate";
 
 /// Where the page of a whole run goes.
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/validation.md");
 
 /// Runs it; gives whether all cells passed.
 pub(crate) fn run(options: &Options) -> bool {
-    let (_, without_fast) = FAST.split_last().unwrap_or((&"", &[]));
-    let run = if options.fast { FAST } else { without_fast };
-    match &options.only {
-        Some(words) => cargo(&[run, &["--only", words]].concat()),
-        None if options.fast => cargo(run),
-        None => cargo(&[run, &["--page", PAGE]].concat()),
+    let mut arguments = Vec::new();
+    if options.fast {
+        arguments.push("--fast");
     }
+    match &options.only {
+        Some(words) => arguments.extend(["--only", words]),
+        None if options.fast => {}
+        None => arguments.extend(["--page", PAGE]),
+    }
+    validate(&arguments)
+}
+
+/// The fast part.
+pub(crate) fn fast() -> bool {
+    validate(&["--fast"])
+}
+
+fn validate(arguments: &[&str]) -> bool {
+    let program = cargo(&BUILD).then(|| built(PROGRAM).inspect_err(|error| eprintln!("{error}")));
+    program.and_then(Result::ok).is_some_and(|program| run_program(Command::new(program).args(arguments)))
 }

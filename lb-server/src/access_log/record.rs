@@ -9,6 +9,13 @@ use lb_core::reason::Reason;
 use super::text::{push_combined, push_ip, push_json, push_number, push_padded};
 use super::time::{push_clf, push_rfc3339};
 
+/// What stands before the value of a member that is not the first of its object.
+macro_rules! key {
+    ($name:literal) => {
+        concat!(",\"", $name, "\":")
+    };
+}
+
 /// What the access log says of one request. Strings are as they were received; the log makes them safe.
 #[derive(Clone, Debug)]
 pub struct Record<'a> {
@@ -107,11 +114,11 @@ impl<'a> Record<'a> {
         out.extend_from_slice(b"{\"time\":\"");
         push_rfc3339(out, self.time);
         out.push(b'"');
-        member(out, "listener", self.listener.as_bytes());
-        key(out, "client");
+        member(out, key!("listener"), self.listener.as_bytes());
+        out.extend_from_slice(key!("client").as_bytes());
         quoted_ip(out, self.client);
         out.push(b'"');
-        key(out, "peer");
+        out.extend_from_slice(key!("peer").as_bytes());
         match self.peer.ip() {
             ip @ IpAddr::V4(_) => quoted_ip(out, ip),
             ip @ IpAddr::V6(_) => {
@@ -123,26 +130,26 @@ impl<'a> Record<'a> {
         out.push(b':');
         push_number(out, u64::from(self.peer.port()));
         out.push(b'"');
-        optional(out, "request_id", self.request_id.as_bytes());
-        optional(out, "method", self.method.as_bytes());
-        optional(out, "host", self.host.as_bytes());
-        optional(out, "target", self.target.as_bytes());
-        optional(out, "version", self.version.as_bytes());
-        number(out, "status", u64::from(self.status));
-        optional(out, "reason", self.reason.map_or("", Reason::code).as_bytes());
-        optional(out, "detail", self.detail.as_bytes());
-        optional(out, "route", self.route.unwrap_or_default().as_bytes());
-        optional(out, "pool", self.pool.unwrap_or_default().as_bytes());
-        optional(out, "backend", self.backend.unwrap_or_default().as_bytes());
-        number(out, "tries", u64::from(self.tries));
-        number(out, "request_bytes", self.request_bytes);
-        number(out, "response_bytes", self.response_bytes);
-        milliseconds(out, "duration_ms", self.duration);
+        optional(out, key!("request_id"), self.request_id.as_bytes());
+        optional(out, key!("method"), self.method.as_bytes());
+        optional(out, key!("host"), self.host.as_bytes());
+        optional(out, key!("target"), self.target.as_bytes());
+        optional(out, key!("version"), self.version.as_bytes());
+        number(out, key!("status"), u64::from(self.status));
+        optional(out, key!("reason"), self.reason.map_or("", Reason::code).as_bytes());
+        optional(out, key!("detail"), self.detail.as_bytes());
+        optional(out, key!("route"), self.route.unwrap_or_default().as_bytes());
+        optional(out, key!("pool"), self.pool.unwrap_or_default().as_bytes());
+        optional(out, key!("backend"), self.backend.unwrap_or_default().as_bytes());
+        number(out, key!("tries"), u64::from(self.tries));
+        number(out, key!("request_bytes"), self.request_bytes);
+        number(out, key!("response_bytes"), self.response_bytes);
+        milliseconds(out, key!("duration_ms"), self.duration);
         if let Some(duration) = self.head_duration {
-            milliseconds(out, "head_duration_ms", duration);
+            milliseconds(out, key!("head_duration_ms"), duration);
         }
-        optional(out, "user_agent", self.user_agent);
-        optional(out, "referer", self.referer);
+        optional(out, key!("user_agent"), self.user_agent);
+        optional(out, key!("referer"), self.referer);
         out.extend_from_slice(b"}\n");
     }
 
@@ -172,31 +179,25 @@ impl<'a> Record<'a> {
     }
 }
 
-fn key(out: &mut Vec<u8>, key: &str) {
-    out.extend_from_slice(b",\"");
+fn member(out: &mut Vec<u8>, key: &str, value: &[u8]) {
     out.extend_from_slice(key.as_bytes());
-    out.extend_from_slice(b"\":");
-}
-
-fn member(out: &mut Vec<u8>, name: &str, value: &[u8]) {
-    key(out, name);
     push_json(out, value);
 }
 
-fn optional(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+fn optional(out: &mut Vec<u8>, key: &str, value: &[u8]) {
     if !value.is_empty() {
-        member(out, name, value);
+        member(out, key, value);
     }
 }
 
-fn number(out: &mut Vec<u8>, name: &str, value: u64) {
-    key(out, name);
+fn number(out: &mut Vec<u8>, key: &str, value: u64) {
+    out.extend_from_slice(key.as_bytes());
     push_number(out, value);
 }
 
-fn milliseconds(out: &mut Vec<u8>, name: &str, duration: Duration) {
+fn milliseconds(out: &mut Vec<u8>, key: &str, duration: Duration) {
     let microseconds = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-    number(out, name, microseconds / 1000);
+    number(out, key, microseconds / 1000);
     out.push(b'.');
     push_padded(out, microseconds % 1000, 3);
 }

@@ -3,6 +3,8 @@
 use std::io::Write as _;
 use std::net::IpAddr;
 
+use crate::byte_marks::plain_json;
+
 /// The digits of `number`.
 pub(crate) fn push_number(out: &mut Vec<u8>, number: u64) {
     push_padded(out, number, 1);
@@ -39,7 +41,10 @@ pub(super) fn push_ip(out: &mut Vec<u8>, ip: IpAddr) {
 /// A string of JSON, quotes included. What is not UTF-8 becomes U+FFFD.
 pub(super) fn push_json(out: &mut Vec<u8>, text: &[u8]) {
     out.push(b'"');
-    for chunk in text.utf8_chunks() {
+    // Nearly always all of it.
+    let (plain, rest) = text.split_at(plain_json(text));
+    out.extend_from_slice(plain);
+    for chunk in rest.utf8_chunks() {
         push_json_escaped(out, chunk.valid().as_bytes());
         if !chunk.invalid().is_empty() {
             out.extend_from_slice("\u{fffd}".as_bytes());

@@ -6,7 +6,7 @@
 use http::{StatusCode, header};
 
 use super::request::write_field;
-use crate::snapshot::HeaderEdits;
+use crate::{framing::token_end, snapshot::HeaderEdits};
 
 /// Room for what is added to most responses: a Date, the framing, a small body.
 const ADDED_BYTES: usize = 384;
@@ -63,25 +63,29 @@ impl FieldLines {
         if edits.drops_any() {
             self.retain(|field| !edits.replaces(field));
         }
-        for (name, value) in edits.added() {
-            self.push_field(name.as_str(), value.as_bytes());
-        }
+        self.bytes.extend_from_slice(edits.added());
+        self.has_date |= edits.adds_date();
     }
 
-    /// Takes out the fields whose names, in any case, are not to be kept.
+    /// Takes out the fields whose names, in any case, are not to be kept: moves the lines that are kept together,
+    /// where they stand.
     pub(super) fn retain(&mut self, mut keeps: impl FnMut(&[u8]) -> bool) {
-        let mut kept = Vec::with_capacity(self.bytes.capacity());
-        kept.extend_from_slice(&self.bytes[..self.start]);
-        let mut has_date = false;
-        for line in self.as_bytes().split_inclusive(|&byte| byte == b'\n') {
-            let name = &line[..memchr::memchr(b':', line).unwrap_or(line.len())];
+        let (mut at, mut kept) = (self.start, self.start);
+        self.has_date = false;
+        while at < self.bytes.len() {
+            let line = &self.bytes[at..];
+            let length = memchr::memchr(b'\n', line).map_or(line.len(), |feed| feed + 1);
+            let name = &line[..token_end(&line[..length])];
             if keeps(name) {
-                has_date |= name.eq_ignore_ascii_case(header::DATE.as_str().as_bytes());
-                kept.extend_from_slice(line);
+                self.has_date |= name.eq_ignore_ascii_case(header::DATE.as_str().as_bytes());
+                if kept < at {
+                    self.bytes.copy_within(at..at + length, kept);
+                }
+                kept += length;
             }
+            at += length;
         }
-        self.has_date = has_date;
-        self.bytes = kept;
+        self.bytes.truncate(kept);
     }
 
     /// The lines as they go out.
