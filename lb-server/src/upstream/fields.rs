@@ -58,11 +58,6 @@ impl FieldLines {
         self.has_date
     }
 
-    /// Takes out all fields of this name.
-    pub(super) fn remove(&mut self, name: &str) {
-        self.retain(|field| !field.eq_ignore_ascii_case(name.as_bytes()));
-    }
-
     /// Does to the fields what a route says.
     pub(crate) fn apply(&mut self, edits: &HeaderEdits) {
         if edits.drops_any() {
@@ -72,8 +67,9 @@ impl FieldLines {
         self.has_date |= edits.adds_date();
     }
 
-    /// Moves the lines that are kept together, where they stand.
-    fn retain(&mut self, mut keeps: impl FnMut(&[u8]) -> bool) {
+    /// Takes out the fields whose names, in any case, are not to be kept: moves the lines that are kept together,
+    /// where they stand.
+    pub(super) fn retain(&mut self, mut keeps: impl FnMut(&[u8]) -> bool) {
         let (mut at, mut kept) = (self.start, self.start);
         self.has_date = false;
         while at < self.bytes.len() {

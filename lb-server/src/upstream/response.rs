@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::{Buf, BytesMut};
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 
 use super::{body::BodyDecoder, fields::FieldLines};
 use crate::{
@@ -250,9 +250,10 @@ impl<'b> Gathered<'b> {
     fn head(self, section: &[u8], is_11: bool, to_head_request: bool) -> Result<Head, Invalid> {
         let Self { status, framing, mut fields, mut trailer, kept } = self;
         fields.push(&section[kept]);
-        for name in framing.connection_names() {
-            fields.remove(name.as_str());
-            if name == header::TRAILER {
+        if !framing.naming.is_empty() {
+            // All at once: a list may name some ten thousand fields.
+            fields.retain(|name| !framing.names(name));
+            if framing.names(header::TRAILER.as_str().as_bytes()) {
                 trailer.clear();
             }
         }
@@ -366,13 +367,14 @@ impl<'b> Framing<'b> {
         }
     }
 
-    /// The fields that `Connection` takes from the next hop.
-    fn connection_names(&self) -> impl Iterator<Item = HeaderName> {
-        self.naming
-            .iter()
-            .flat_map(|value| options(value))
-            .filter(|name| forwarded::may_be_named(name))
-            .filter_map(|name| HeaderName::from_bytes(name).ok())
+    /// Whether `Connection` takes the fields of this name from the next hop.
+    fn names(&self, name: &[u8]) -> bool {
+        forwarded::may_be_named(name)
+            && self
+                .naming
+                .iter()
+                .flat_map(|value| options(value))
+                .any(|named| named.eq_ignore_ascii_case(name))
     }
 
     fn keep_alive(&self, is_11: bool) -> bool {
