@@ -22,8 +22,8 @@
 //! - A try of which not a byte was sent: always, for any method.
 //! - Otherwise only idempotent methods, and only while none of the client's body was consumed. A status
 //!   of `on_status` and a late head follow the same rule.
-//! - Within `tries`, the pool's [retry budget](crate::retry::RetryBudget) and the deadline; at another
-//!   endpoint where there is an eligible one.
+//! - Within `tries` and the deadline; at another endpoint where there is an eligible one. The pool's
+//!   [retry budget](crate::retry::RetryBudget) pays for what had been sent.
 //! - A kept-alive connection that turns out to be closed is *healed* once: the same endpoint, a fresh
 //!   connection, counted by nobody. Closing an idle connection is a backend's good right.
 //!
@@ -66,7 +66,7 @@ pub use crate::retry::{Sent, is_idempotent};
 use crate::{
     pool::{Ask, EndpointId, Entry, Outcome, Pool, Site, Ticket, Turn, WaiterId},
     reason::Reason,
-    retry::may_resend,
+    retry::{may_resend, pays},
     sticky::Handle,
     time::{Duration, Instant},
 };
@@ -449,7 +449,7 @@ impl<H: PoolHandle> Exchange<H> {
             if let Some(ticket) = ticket {
                 pool.finish(ticket, outcome, now);
             }
-            pool.enter_retry(tries, ask, deadline, now)
+            pool.enter_retry(tries, pays(sent), ask, deadline, now)
         });
         match next {
             Some(entry) => {

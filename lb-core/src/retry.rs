@@ -34,16 +34,24 @@ pub fn may_resend(sent: Sent, idempotent: bool) -> bool {
     }
 }
 
+/// Whether sending it again costs something of the [`RetryBudget`], which keeps retries from multiplying the work
+/// of backends. What never left made no work; it goes elsewhere for nothing, as gRPC's transparent retries do
+/// (proposal A6).
+#[must_use]
+pub fn pays(sent: Sent) -> bool {
+    sent != Sent::Nothing
+}
+
 const WINDOW: usize = RETRY_BUDGET_WINDOW_SECONDS as usize;
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
 /// What a retry costs, in the unit of the deposits: a request pays in `budget_percent`.
 const RETRY_COST: u64 = 100;
 
-/// How many retries a pool may make: a share of its requests and a small floor.
+/// How many retries that [pay](pays) a pool may make: a share of its requests and a small floor.
 ///
-/// Two integer token buckets. Each request (or, with `funded_by = "successes"`, each success) pays in `budget_percent` hundredths of a retry, which can be
-/// used within ten seconds (the leaky bucket of Finagle's `RetryBudget`, counted by whole seconds); the
-/// floor pays in `budget_floor` retries a second and saves up those of ten seconds. Over any time,
+/// Two integer token buckets. Each request (or, with `funded_by = "successes"`, each success) pays in
+/// `budget_percent` hundredths of a retry, which can be used within ten seconds (the leaky bucket of Finagle's
+/// `RetryBudget`, counted by whole seconds); the floor pays in `budget_floor` retries a second and saves up those of ten seconds. Over any time,
 /// retries are therefore at most `percent` of the requests in it and the ten seconds before, and `floor`
 /// for each second in it and ten more. In a total outage, load grows by the percentage and no more.
 /// Where successes pay, nobody pays in a total outage: retries die out but for the floor, and with a share of

@@ -12,6 +12,8 @@ use lb_testkit::course::{Cast, Chapter, Ports, Stage, StartCommand, Tempo};
 
 /// Runs one case against a balancer of its own.
 async fn judge(chapter: Chapter, name: &str) {
+    // This may build it, for which nothing must wait that is under way.
+    let binary = crate::support::process::binary().display();
     let case = chapter.case(name).unwrap_or_else(|| panic!("chapter {} has no case {name}", chapter.id()));
     let cast = Cast::start(chapter, Ports::Free).await.unwrap();
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
@@ -24,8 +26,7 @@ async fn judge(chapter: Chapter, name: &str) {
     lb_tests::panics_of_the_balancer_end_the_tests();
     let server = Server::start(&config, Options::default()).unwrap();
     let mut stage = Stage::new(server.addresses()[0], cast);
-    let command =
-        format!("exec '{}' run --config \"$COURSE_CONFIG\"", crate::support::process::binary().display());
+    let command = format!("exec '{binary}' run --config \"$COURSE_CONFIG\"");
     stage.launcher = Some(Arc::new(StartCommand::new(&command, chapter, &stage.cast)));
     let verdict = case.run(&stage).await;
     server.shutdown().await;

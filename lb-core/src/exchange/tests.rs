@@ -176,6 +176,34 @@ fn the_budget_is_used_up() {
     assert_eq!(retried.count(), 10);
 }
 
+/// Most of a pool dies at once, before checks can tell: nothing of a request had gone out, so trying
+/// elsewhere adds to nobody's load, and the budget, for all that it is empty, has no say. (It had: with two of
+/// three gone and one ejected, each request but a fifth of the others was lost.)
+#[rstest]
+#[case::refused(FailureKind::Connect)]
+#[case::unreachable(FailureKind::ConnectTimeout)]
+fn a_try_that_never_left_costs_no_budget(
+    #[case] kind: FailureKind,
+    #[values(config::FundedBy::Requests, config::FundedBy::Successes)] funded_by: config::FundedBy,
+) {
+    let retry = Retry { budget_percent: 0, budget_floor: 0, funded_by, ..Retry::default() };
+    let pool = handle(&config::Pool { retry, ..config(3) });
+    for facts in [GET, POST] {
+        for _ in 0..100 {
+            let mut exchange = begin(&pool, facts);
+            while port(&mut exchange) != 3 {
+                assert_eq!(exchange.on(failed(kind, Sent::Nothing), at(0)), Step::Retry);
+            }
+            assert_eq!(exchange.on(response(200), at(0)), Step::Forward);
+            exchange.finish(End::Complete, at(0));
+        }
+    }
+    let mut exchange = begin(&pool, GET);
+    port(&mut exchange);
+    let reset = failed(FailureKind::Closed, Sent::Head);
+    assert_eq!(exchange.on(reset, at(0)), Step::Reply(Reason::BackendReset), "that one pays");
+}
+
 /// The guide's walk: one of two backends dies under load, and nobody notices. Then nothing goes to it
 /// but what asks whether it is back.
 #[rstest]

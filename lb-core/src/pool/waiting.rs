@@ -60,24 +60,27 @@ impl Pool {
     pub(crate) fn enter_retry(
         &mut self,
         tries: u32,
+        pays: bool,
         ask: Ask<'_>,
         deadline: Instant,
         now: Instant,
     ) -> Option<Entry> {
-        if !self.may_retry(tries, now) {
+        if !self.may_retry(tries, pays, now) {
             return None;
         }
         let entry = self.enter(ask, None, deadline, now);
         if matches!(entry, Entry::Refused(_)) {
             return None;
         }
-        self.pay_retry(now);
+        if pays {
+            self.pay_retry(now);
+        }
         Some(entry)
     }
 
     /// An endpoint for another try after `tries`, if one has a free slot now; paid for only then.
     pub(crate) fn pick_retry(&mut self, tries: u32, ask: Ask<'_>, now: Instant) -> Option<Ticket> {
-        if !self.may_retry(tries, now) {
+        if !self.may_retry(tries, true, now) {
             return None;
         }
         let ticket = self.pick(ask, now)?;
@@ -85,8 +88,9 @@ impl Pool {
         Some(ticket)
     }
 
-    fn may_retry(&mut self, tries: u32, now: Instant) -> bool {
-        tries < self.config.retry.tries.min(TRIES_MAX) && self.budget.allows(&self.config.retry, now)
+    fn may_retry(&mut self, tries: u32, pays: bool, now: Instant) -> bool {
+        tries < self.config.retry.tries.min(TRIES_MAX)
+            && (!pays || self.budget.allows(&self.config.retry, now))
     }
 
     fn pay_retry(&mut self, now: Instant) {

@@ -156,6 +156,24 @@ async fn a_backend_that_is_alone_is_tried_again() -> Tested {
     Ok(())
 }
 
+/// Two of three are dead from the start, before any check could tell, and one at most is ejected: each request is
+/// tried until it comes to the third, and the budget is not asked. (It was, and requests got 502.)
+#[tokio::test]
+async fn most_of_a_pool_dies_and_no_request_is_lost() -> Tested {
+    let [a, b] = two().await;
+    let c = backend("c").await;
+    let lb = Setup::over(&[&a, &b, &c]).start();
+    a.stop().await;
+    b.stop().await;
+    let mut client = lb.client().await;
+    for _ in 0..300 {
+        let answer = client.get("/", "mango").await?;
+        assert_eq!(answer.status(), 200, "{answer}");
+    }
+    assert_eq!(c.requests().len(), 300);
+    Ok(())
+}
+
 /// In a total outage the load on the backends grows by the budget and no more.
 #[tokio::test]
 async fn the_budget_bounds_retries() -> Tested {
