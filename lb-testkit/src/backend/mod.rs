@@ -6,11 +6,12 @@ mod rules;
 
 use std::{
     io,
-    net::SocketAddr,
+    net::{Shutdown, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
+use socket2::SockRef;
 use tokio::{
     net::TcpListener,
     sync::oneshot,
@@ -406,6 +407,9 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stopped: oneshot
             },
         }
     }
+    // A process that is being started by another thread has this descriptor as well, until it runs its own
+    // program; so that nobody listens any more, the socket has to be told.
+    let _ = SockRef::from(&listener).shutdown(Shutdown::Both);
     drop(listener);
     connections.shutdown().await;
 }

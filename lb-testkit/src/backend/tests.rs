@@ -72,6 +72,20 @@ async fn the_port_stays_through_stop_and_restart() {
     }
 }
 
+/// Between fork and exec, a program that another thread starts has all descriptors. (A test that restarted its
+/// backend just then found the address in use.)
+#[tokio::test]
+async fn a_copy_of_the_listener_does_not_outlive_its_stop() {
+    let mango = Backend::mango().start().await.unwrap();
+    mango.stop().await;
+    let listener = mango.port.listen().unwrap();
+    let _copy = SockRef::from(&listener).try_clone().unwrap();
+    Running::start(listener, Arc::clone(&mango.shared)).stop().await;
+    assert_eq!(get(&mango).await.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+    mango.restart().await.unwrap();
+    assert_eq!(get(&mango).await.unwrap().status(), 200);
+}
+
 #[rstest]
 #[case::status(Behaviour::status(503), Ok((503, "status 503", BodyEnd::Complete)))]
 #[case::reply(Behaviour::reply(201, "made"), Ok((201, "made", BodyEnd::Complete)))]

@@ -84,8 +84,9 @@ async fn what_a_target_cannot_show_is_skipped() -> Tested {
 async fn a_target_that_is_not_there_is_waited_for_and_named() -> Tested {
     let nobody = lb_testkit::Port::free()?;
     let url = format!("http://{}", nobody.addr());
+    // (Another chapter than that of the test whose file stays.)
     let (code, text) =
-        Running::course(&["2", "--target", &url, "--ports", "free", "--wait", "0"]).ends().await;
+        Running::course(&["5", "--target", &url, "--ports", "free", "--wait", "0"]).ends().await;
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains(&format!("nothing answers at {url} after 0ns: Connection refused")), "{text}");
     Ok(())

@@ -12,7 +12,7 @@ use crate::support::{Lb, Setup, Tested, two};
 
 const POOL: &str = "algorithm = \"least_request\"\noutlier = { consecutive_failures = 0 }\n\
                     limits = { pending = 1 }\nretry = { tries = 1 }\n\
-                    timeouts = { response_head = \"100ms\", body_idle = \"100ms\" }";
+                    timeouts = { response_head = \"500ms\", body_idle = \"500ms\" }";
 
 /// Both backends are picked again and again when requests come one by one.
 async fn books_are_right(lb: &Lb) -> Tested {
@@ -75,7 +75,7 @@ async fn after_refused_connections() -> Tested {
 #[tokio::test]
 async fn after_clients_left(#[case] in_the_body: bool) -> Tested {
     let [a, b] = two().await;
-    let lb = Setup::over(&[&a, &b]).pool(&POOL.replace("100ms", "60s")).start();
+    let lb = Setup::over(&[&a, &b]).pool(&POOL.replace("500ms", "60s")).start();
     let gate = Gate::default();
     let behaviour = if in_the_body {
         Behaviour::pattern(1 << 30).paced(1000, Duration::from_millis(5))
