@@ -12,6 +12,7 @@ mod idle;
 mod instructions;
 mod load;
 mod measure;
+mod network;
 mod report;
 mod scenario;
 mod sys;
@@ -30,6 +31,7 @@ use contender::Contender;
 use generator::Generator;
 use instructions::Budget;
 use measure::Bench;
+use network::Network;
 use report::Report;
 use scenario::Scenario;
 
@@ -59,6 +61,9 @@ pub(crate) struct Options {
     /// Short and rough: 3 rounds of 1 second, 500 idle connections
     #[arg(long)]
     quick: bool,
+    /// Measure on the host's network [default: in a network namespace of its own, which has no packet filter]
+    #[arg(long, conflicts_with = "instructions")]
+    host_network: bool,
     /// Use the own load generator even where wrk is installed
     #[arg(long)]
     own_generator: bool,
@@ -89,7 +94,8 @@ pub(crate) fn run(options: &Options) -> bool {
 }
 
 fn compare(options: &Options) -> Result<(), String> {
-    let (contenders, missing) = contenders(options)?;
+    let (program, network) = place(options)?;
+    let (contenders, missing) = contenders(options, &program)?;
     let scenarios = if options.scenario.is_empty() { Scenario::all() } else { &options.scenario };
     let generator = if options.own_generator { Generator::Own } else { Generator::find() };
     if matches!(generator, Generator::Own) && !options.own_generator {
@@ -113,7 +119,7 @@ fn compare(options: &Options) -> Result<(), String> {
                 results.push(found);
             }
         }
-        let facts = facts(bench, &missing);
+        let facts = facts(bench, network, &missing);
         let report = Report { facts: &facts, results: &results, idle: &idle, workers: &workers };
         let charted = !results.is_empty() && contenders.iter().any(|it| it.name == "nginx");
         let whole = options.scenario.is_empty() && options.contender.is_empty() && !options.quick;
@@ -132,7 +138,7 @@ fn count(options: &Options) -> Result<(), String> {
     if contender::find("valgrind").is_none() {
         return Err("valgrind is missing (apt-get install valgrind)".into());
     }
-    let (contenders, _) = contenders(options)?;
+    let (contenders, _) = contenders(options, &build()?)?;
     let scenarios = if options.scenario.is_empty() { &instructions::COUNTED[..] } else { &options.scenario };
     let scenarios =
         scenarios.iter().filter(|&&scenario| !matches!(scenario, Scenario::Idle5000 | Scenario::Workers2));
@@ -177,10 +183,23 @@ fn count(options: &Options) -> Result<(), String> {
     Err(over.join("\n"))
 }
 
-/// Builds lb, and collects who takes part; and names the peers that do not, as they are not installed.
-fn contenders(options: &Options) -> Result<(Vec<Contender>, Vec<String>), String> {
+/// Builds lb, then moves to the network that is measured on: to a namespace only then, as cargo may need the
+/// host's.
+fn place(options: &Options) -> Result<(PathBuf, Network), String> {
+    if network::entered() {
+        return Ok((built("lb")?, Network::Own));
+    }
     let program = build()?;
-    let mut all = vec![Contender::lb("lb", &program)?];
+    if !options.host_network {
+        let reason = network::enter();
+        println!("on the host's network, as there can be no namespace of its own: {reason}");
+    }
+    Ok((program, Network::Host))
+}
+
+/// Collects who takes part, this build of lb first; and names the peers that do not, as they are not installed.
+fn contenders(options: &Options, program: &Path) -> Result<(Vec<Contender>, Vec<String>), String> {
+    let mut all = vec![Contender::lb("lb", program)?];
     for also in &options.also {
         let (name, path) = also.split_once('=').ok_or_else(|| format!("--also {also}: not NAME=PATH"))?;
         if name.is_empty() || name.contains(['/', '.']) {
@@ -246,7 +265,7 @@ fn with_bench<T>(
 }
 
 /// What the figures depend on.
-fn facts(bench: &Bench<'_>, missing: &[String]) -> Vec<(String, String)> {
+fn facts(bench: &Bench<'_>, network: Network, missing: &[String]) -> Vec<(String, String)> {
     let first = |program: &str, arguments: &[&str]| {
         contender::output(Path::new(program), arguments).unwrap_or_else(|| "unknown".into())
     };
@@ -262,6 +281,7 @@ fn facts(bench: &Bench<'_>, missing: &[String]) -> Vec<(String, String)> {
         ("load", bench.generator.version()),
         ("rounds", format!("{} of {} s", bench.rounds, bench.time.as_secs())),
         ("CPUs", format!("contenders on {}, load and backend on {}", bench.proxy_cpu, bench.load_cpu)),
+        ("network", network.to_string()),
         (
             "left out",
             if missing.is_empty() {

@@ -3,7 +3,7 @@
 //! There are two builds of tests: one of nearly all, and one of those that need the simulated network, which is
 //! no part of the program that the others test.
 
-use std::{env, fmt, fs, process::Command, time::Instant};
+use std::{env, fmt, fs, num::NonZero, process::Command, thread, time::Instant};
 
 use clap::Args;
 
@@ -51,15 +51,37 @@ struct Tests {
     /// The one of its programs that is run; all of them without.
     program: Option<&'static str>,
     arguments: &'static [&'static str],
+    /// How many run at once for each CPU: more than one where they wait most of the time.
+    per_cpu: usize,
     /// What is set in their environment.
     variables: &'static [(&'static str, &'static str)],
 }
 
 impl Tests {
     const fn of(package: &'static str) -> Self {
-        Self { kind: Kind::Plain, package, targets: &[], program: None, arguments: &[], variables: &[] }
+        Self {
+            kind: Kind::Plain,
+            package,
+            targets: &[],
+            program: None,
+            arguments: &[],
+            per_cpu: 1,
+            variables: &[],
+        }
+    }
+
+    /// Tells the program what to run, and how.
+    fn prepare<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        if self.per_cpu > 1 && env::var_os(THREADS).is_none() {
+            let cpus = thread::available_parallelism().map_or(1, NonZero::get);
+            command.env(THREADS, (cpus * self.per_cpu).to_string());
+        }
+        command.args(self.arguments).envs(self.variables.iter().copied())
     }
 }
+
+/// How many tests a program runs at once; as many as there are CPUs without it.
+const THREADS: &str = "RUST_TEST_THREADS";
 
 /// Which build a tier needs.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -91,6 +113,7 @@ const TIERS: [Tier; 10] = [
         work: Work::Tests(Tests {
             program: Some("suite"),
             arguments: &["e2e_", "lifecycle"],
+            per_cpu: 2,
             variables: &[("LB_TEST_LIBRARY_ONLY", "1")],
             ..Tests::of("lb-tests")
         }),
@@ -260,9 +283,7 @@ pub(crate) fn run(options: &Options) -> bool {
         let ran = match work {
             Work::Tests(tests) => match made(tests.kind, &builds, &mut programs, &mut results) {
                 Some(programs) => Ran::after(name, about, || {
-                    programs.run(tests.package, tests.program, |command| {
-                        command.args(tests.arguments).envs(tests.variables.iter().copied())
-                    })
+                    programs.run(tests.package, tests.program, |command| tests.prepare(command))
                 }),
                 None => Ran::not(name, about, NOT_BUILT),
             },

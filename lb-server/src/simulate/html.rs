@@ -3,7 +3,10 @@
 use std::fmt::{Display, Write};
 
 use lb_core::pool::Change;
-use lb_testkit::sim::{CaseOutcome, Outcome, scenario::duration_text};
+use lb_testkit::sim::{
+    CaseOutcome, Outcome,
+    scenario::{Metric, duration_text},
+};
 
 use super::{Report, table};
 
@@ -17,6 +20,8 @@ const TOP: f64 = 8.0;
 const BOTTOM: f64 = 24.0;
 /// Backends that a map of loads has rows for.
 const ROWS_MAX: usize = 64;
+/// Backends whose table is not folded up.
+const ROWS_OPEN_MAX: usize = 8;
 /// Letters of a backend's name beside its row.
 const NAME_LETTERS: usize = 8;
 /// Colours that are told apart with most kinds of colour blindness (Okabe and Ito 2008).
@@ -73,8 +78,12 @@ pub(super) fn page(report: &Report) -> String {
         }
         let _ = write!(page, "<h3>Good answers over time</h3>{}", goodput(&outcomes));
         for outcome in &outcomes {
-            let name = Text(&outcome.case.variant);
-            let _ = write!(page, "<h3>Tries at each backend: {name}</h3>{}", loads(&outcome.pooled));
+            let (name, pooled) = (Text(&outcome.case.variant), &outcome.pooled);
+            let _ =
+                write!(page, "<h3>Tries at each backend: {name}</h3>{}{}", loads(pooled), backends(pooled));
+            if !pooled.errors.is_empty() {
+                let _ = write!(page, "<h3>Errors: {name}</h3>{}", failures(pooled));
+            }
         }
     }
     page += &verdicts(report);
@@ -85,20 +94,58 @@ pub(super) fn page(report: &Report) -> String {
 
 fn figures(report: &Report, outcomes: &[&CaseOutcome]) -> String {
     let columns = table::columns(report);
-    let mut text = String::from("<div class=\"wide\"><table><tr><th></th>");
-    columns.iter().for_each(|metric| text += &format!("<th>{metric}</th>"));
-    let _ = write!(text, "<th>{} against the best</th></tr>", report.rank);
+    let mut head = vec![String::new()];
+    head.extend(columns.iter().map(Metric::to_string));
+    head.push(format!("{} against the best", report.rank));
     let ranked = table::ranked(report.rank, outcomes);
-    for (place, outcome) in ranked.iter().enumerate() {
-        let _ = write!(text, "<tr><td>{}</td>", Text(&outcome.case.variant));
-        for &metric in &columns {
-            let _ = write!(text, "<td>{}</td>", metric.text(outcome.figure(metric)));
-        }
-        let difference =
-            if place == 0 { String::new() } else { table::against(report.rank, outcome, ranked[0]) };
-        let _ = write!(text, "<td>{}</td></tr>", Text(&difference));
+    let rows = ranked.iter().enumerate().map(|(place, outcome)| {
+        let mut row = vec![outcome.case.variant.clone()];
+        row.extend(columns.iter().map(|&metric| metric.text(outcome.figure(metric))));
+        row.push(if place == 0 { String::new() } else { table::against(report.rank, outcome, ranked[0]) });
+        row
+    });
+    grid(head, rows)
+}
+
+/// Each backend's part; folded up where it is long.
+fn backends(outcome: &Outcome) -> String {
+    let (places, note) = table::shown(outcome);
+    let rows = places.iter().map(|&place| {
+        let backend = &outcome.backends[place];
+        [
+            backend.name.to_string(),
+            backend.tries.to_string(),
+            format!("{:.2}%", outcome.share(place) * 100.0),
+            format!("{:.1}%", outcome.utilisation(place) * 100.0),
+        ]
+    });
+    let open = if places.len() > ROWS_OPEN_MAX { "" } else { " open" };
+    let note = note.map(|note| format!("<p>{note}.</p>")).unwrap_or_default();
+    let rows = grid(["", "tries", "share", "utilisation"], rows);
+    format!("<details{open}><summary>Share and utilisation</summary>{rows}{note}</details>\n")
+}
+
+/// What requests got in place of good answers.
+fn failures(outcome: &Outcome) -> String {
+    let rows = outcome.errors.iter().map(|(failure, &count)| {
+        let share = count as f64 / outcome.requests.max(1) as f64;
+        [failure.to_string(), count.to_string(), format!("{:.2}%", share * 100.0)]
+    });
+    grid(["", "requests", "of all"], rows)
+}
+
+/// A table, which scrolls by itself where it is wider than the page.
+fn grid<T: AsRef<str>, R: IntoIterator<Item = String>>(
+    head: impl IntoIterator<Item = T>,
+    rows: impl Iterator<Item = R>,
+) -> String {
+    let mut text = String::from("<div class=\"wide\"><table><tr>");
+    head.into_iter().for_each(|cell| text += &format!("<th>{}</th>", Text(cell.as_ref())));
+    for row in rows {
+        text += "</tr><tr>";
+        row.into_iter().for_each(|cell| text += &format!("<td>{}</td>", Text(&cell)));
     }
-    text + "</table></div>\n"
+    text + "</tr></table></div>\n"
 }
 
 fn verdicts(report: &Report) -> String {

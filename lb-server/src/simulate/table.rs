@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use lb_testkit::sim::{
-    Arrivals, CaseOutcome,
+    Arrivals, CaseOutcome, Outcome,
     compare::{Difference, PAIRS_MIN},
     scenario::{Metric, duration_text},
 };
@@ -139,18 +139,25 @@ fn failures(outcomes: &[&CaseOutcome]) -> String {
     text
 }
 
+/// The backends that are listed, and a note on others.
+pub(super) fn shown(outcome: &Outcome) -> (Vec<usize>, Option<String>) {
+    let count = outcome.backends.len();
+    let mut places: Vec<usize> = (0..count).collect();
+    if count <= BACKENDS_SHOWN {
+        return (places, None);
+    }
+    places.sort_by_key(|&place| std::cmp::Reverse(outcome.backends[place].tries));
+    let middle = BACKENDS_SHOWN / 2..count - BACKENDS_SHOWN / 2;
+    let note = format!("{} between are left out; --json has them", middle.len());
+    places.drain(middle);
+    (places, Some(note))
+}
+
 /// Share of tries and utilisation of each backend.
 fn backends(outcomes: &[&CaseOutcome]) -> String {
     let Some(first) = outcomes.first() else { return String::new() };
-    let count = first.pooled.backends.len();
-    let mut places: Vec<usize> = (0..count).collect();
-    let mut note = String::new();
-    if count > BACKENDS_SHOWN {
-        places.sort_by_key(|&place| std::cmp::Reverse(first.pooled.backends[place].tries));
-        let middle = BACKENDS_SHOWN / 2..count - BACKENDS_SHOWN / 2;
-        note = format!("({} between are left out; --json has them)\n", middle.len());
-        places.drain(middle);
-    }
+    let (places, left_out) = shown(&first.pooled);
+    let note = left_out.map(|note| format!("({note})\n")).unwrap_or_default();
     let mut rows = vec![vec!["share / utilisation".to_string()]];
     rows[0].extend(outcomes.iter().map(|outcome| outcome.case.variant.clone()));
     for place in places {

@@ -114,6 +114,50 @@ async fn a_page_that_stands_alone() {
     assert_eq!(page.matches("<svg").count(), page.matches("</svg>").count());
 }
 
+/// The page has what the other reports have: errors by reason, and each backend's part.
+#[tokio::test]
+async fn a_page_with_errors_and_backends() {
+    let scenario = SCENARIO.replace("[\"b0\"]", "[\"b*\"]");
+    let directory = files(&[("a.toml", &scenario)]);
+    let arguments = ["simulate", "a.toml", "--json", "--html", "out.html"];
+    let (code, output, errors) = lb_in(directory.path(), &arguments).await;
+    assert_eq!(code, 0, "{output}{errors}");
+    let page = std::fs::read_to_string(directory.path().join("out.html")).expect("a page");
+    let value: Value = serde_json::from_str(&output).expect("JSON");
+    let number = |value: &Value| value.as_f64().expect("a number");
+    assert_eq!(page.matches("<details open>").count(), 2);
+    for case in value["cases"].as_array().expect("cases") {
+        let errors = case["errors"].as_object().expect("errors by reason");
+        assert!(!errors.is_empty(), "{case}");
+        for (reason, count) in errors {
+            let share = 100.0 * number(count) / number(&case["requests"]);
+            let row = format!("<tr><td>{reason}</td><td>{count}</td><td>{share:.2}%</td></tr>");
+            assert!(page.contains(&row), "{row}");
+        }
+        for backend in case["backends"].as_array().expect("backends") {
+            let [name, tries] = ["name", "tries"].map(|key| &backend[key]);
+            let [share, used] = ["share", "utilisation"].map(|key| 100.0 * number(&backend[key]));
+            let name = name.as_str().expect("a name");
+            let row =
+                format!("<tr><td>{name}</td><td>{tries}</td><td>{share:.2}%</td><td>{used:.1}%</td></tr>");
+            assert!(page.contains(&row), "{row}");
+        }
+    }
+}
+
+/// Of many backends those with the most and the least tries are listed, folded up, and it is said how many are
+/// not.
+#[tokio::test]
+async fn a_page_of_many_backends() {
+    let directory = files(&[("a.toml", &SCENARIO.replace("count = 4", "count = 100"))]);
+    let (code, ..) = lb_in(directory.path(), &["simulate", "a.toml", "--html", "out.html"]).await;
+    assert_eq!(code, 0);
+    let page = std::fs::read_to_string(directory.path().join("out.html")).expect("a page");
+    assert_eq!(page.matches("<tr><td>b").count(), 2 * 24);
+    assert_eq!(page.matches("<details>").count(), 2);
+    assert!(page.contains("76 between are left out; --json has them"));
+}
+
 /// On a phone labels are as large as text has to be there, and rows are told apart by their names.
 #[tokio::test]
 async fn a_page_for_a_phone() {

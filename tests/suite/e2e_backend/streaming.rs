@@ -212,6 +212,7 @@ async fn large_bodies_take_constant_memory() -> Tested {
     let grown = peak_kib(&lb) - before;
     println!("4 times {length} bytes; peak {} KiB, {grown} KiB of it for them", peak_kib(&lb));
     assert!(grown < 8 << 10, "{grown} KiB more for bodies of {length} bytes");
+    drop(client);
     lb.terminate().await;
     Ok(())
 }

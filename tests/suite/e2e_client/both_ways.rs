@@ -282,7 +282,11 @@ async fn a_connection_that_was_never_used_ends_quietly() {
     while stage.server.workers().iter().map(|worker| worker.parked).sum::<usize>() < 2 {
         tokio::task::yield_now().await;
     }
-    assert_eq!(stage.server.shutdown().await, Shutdown::Clean);
-    assert_eq!(silent.read_to_end().await.unwrap(), b"");
-    assert_eq!(used.read_to_end().await.unwrap(), b"");
+    let clients = async {
+        assert_eq!(silent.read_to_end().await.unwrap(), b"");
+        assert_eq!(used.read_to_end().await.unwrap(), b"");
+        drop((silent, used));
+    };
+    let (outcome, ()) = tokio::join!(stage.server.shutdown(), clients);
+    assert_eq!(outcome, Shutdown::Clean);
 }

@@ -153,6 +153,7 @@ async fn a_parked_client_that_asks_and_closes_its_end_gets_its_answer() {
 
 #[tokio::test]
 async fn parked_connections_end_with_the_server() {
+    // Clients that keep their ends open: they are waited for, but not for long.
     let (_mango, stage) = setup("").await;
     let mut used = parked(&stage).await;
     let mut unused = stage.client().await;

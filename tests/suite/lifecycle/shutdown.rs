@@ -49,12 +49,14 @@ async fn what_is_in_flight_is_finished_and_nothing_new_taken() -> Tested {
         // Connections without a request end at once, while the other one is still in flight.
         assert_eq!(idle.closed().await?, b"");
         assert_eq!(silent.closed().await?, b"");
+        drop((idle, silent));
         assert_eq!(lb.lines(0).await.len(), 1);
         gate.open_for_all();
         let answer = client.response().await?;
         assert_eq!(answer.status(), 200, "{answer}");
         assert!(answer.head.headers.lists("connection", "close"), "{answer}");
         assert_eq!(client.closed().await?, b"");
+        drop(client);
         Tested::Ok(())
     };
     let ((), done) = tokio::join!(ending, story);
@@ -77,7 +79,7 @@ async fn connections_that_wait_to_be_accepted_are_served() -> Tested {
         clients.push(client);
     }
     let story = async {
-        for client in &mut clients {
+        for mut client in clients {
             assert_eq!(client.response().await?.status(), 200);
         }
         Tested::Ok(())
@@ -99,7 +101,9 @@ async fn bodies_in_flight_are_finished() -> Tested {
     let story = async {
         refused(lb.addr()).await;
         client.send("world").await?;
-        client.body(&head, "PUT").await
+        let body = client.body(&head, "PUT").await;
+        drop(client);
+        body
     };
     let (outcome, body) = tokio::join!(lb.shutdown(), story);
     let body = body?;

@@ -16,8 +16,9 @@ async fn ends_with_0(#[case] signal: Signal) -> Tested {
     let mut client = RawClient::connect(addr).await?;
     assert_eq!(client.get("/", "mango").await?.status(), 200);
     lb.signal(signal);
-    assert_eq!(lb.ends().await, 0);
     assert_eq!(client.closed().await?, b"");
+    drop(client);
+    assert_eq!(lb.ends().await, 0);
     assert!(RawClient::connect(addr).await.is_err());
     Ok(())
 }
@@ -38,6 +39,7 @@ async fn finishes_what_is_in_flight(#[case] signal: Signal) -> Tested {
     lb.tells("shutting down").await;
     gate.open_for_all();
     assert_eq!(client.response().await?.status(), 200);
+    drop(client);
     assert_eq!(lb.ends().await, 0);
     lb.tells("shut down").await;
     Ok(())
@@ -79,6 +81,7 @@ async fn hup_reloads_the_file() -> Tested {
     lb.tells("configuration reloaded").await;
     client.get("/", "mango").await?;
     assert_eq!((a.requests().len(), b.requests().len()), (2, 1));
+    drop(client);
     lb.terminate().await;
     Ok(())
 }
@@ -107,6 +110,7 @@ async fn hup_with_a_broken_file_keeps_the_old_configuration(
     lb.tells("configuration reloaded").await;
     client.get("/", "mango").await?;
     assert_eq!((a.requests().len(), b.requests().len()), (2, 1));
+    drop(client);
     lb.terminate().await;
     Ok(())
 }
@@ -137,6 +141,7 @@ async fn a_full_standard_error_holds_up_nothing() -> Tested {
         lb.signal(Signal::HUP);
         assert_eq!(client.get("/", "mango").await?.status(), 200);
     }
+    drop(client);
     lb.terminate().await;
     Ok(())
 }
@@ -162,6 +167,7 @@ async fn usr1_opens_the_log_anew() -> Tested {
         std::io::Result::Ok(requests)
     };
     let requests = tokio::time::timeout(DEADLINE, reopened).await.expect("a new file")?;
+    drop(client);
     lb.terminate().await;
     let (old, new) = (std::fs::read_to_string(&moved)?, std::fs::read_to_string(&path)?);
     assert!(old.starts_with('{') && old.contains("\"/before\""), "{old}");

@@ -117,7 +117,7 @@ impl Process {
         std::fs::write(directory.path().join("lb.toml"), toml).expect("a file");
     }
 
-    /// TERM; it must end well.
+    /// TERM; it must end well. A client that keeps its end open is waited for, for two seconds.
     pub(crate) async fn terminate(&mut self) {
         self.signal(Signal::TERM);
         assert_eq!(self.ends().await, 0);
