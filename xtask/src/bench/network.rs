@@ -13,8 +13,8 @@ use super::contender;
 
 /// In the environment of a process that has entered a namespace.
 const ENTERED: &str = "LB_BENCH_NAMESPACE";
-/// What unshare is asked for: by root, and by anybody else. The latter keeps its user, as nginx would else try to
-/// give up root's; and the capability to set the interface up.
+/// What unshare is asked for: by root, and by anybody else. The latter keeps its user, since nginx as root wants to
+/// be another one, and there is none; and the capability to set the interface up.
 const WAYS: [&[&str]; 2] = [&["--net"], &["--user", "--map-current-user", "--keep-caps", "--net"]];
 /// A new namespace has nothing but a loopback interface that is down.
 const SET_UP: &str = r#""$0" link set lo up && exec "$@""#;
@@ -43,18 +43,14 @@ pub(super) fn entered() -> bool {
 /// Begins this program anew in a namespace of its own, in this process's place, with its terminal and its signals.
 /// Comes back only if there can be none, with the reason.
 pub(super) fn enter() -> String {
-    let tools = match Tools::find() {
-        Ok(tools) => tools,
-        Err(missing) => return missing,
+    let command = || {
+        let tools = Tools::find()?;
+        let program = env::current_exe().map_err(|error| error.to_string())?;
+        let mut command = tools.command(tools.way()?, &program);
+        command.args(env::args_os().skip(1)).env(ENTERED, "1");
+        Ok(command)
     };
-    let begin = || Ok((tools.way()?, env::current_exe().map_err(|error| error.to_string())?));
-    match begin() {
-        Ok((way, program)) => {
-            let mut command = tools.command(way, &program);
-            command.args(env::args_os().skip(1)).env(ENTERED, "1").exec().to_string()
-        }
-        Err(reason) => reason,
-    }
+    command().map_or_else(|reason: String| reason, |mut command| command.exec().to_string())
 }
 
 /// The programs that make a namespace.
