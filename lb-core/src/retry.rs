@@ -51,9 +51,10 @@ const RETRY_COST: u64 = 100;
 ///
 /// Two integer token buckets. Each request (or, with `funded_by = "successes"`, each success) pays in
 /// `budget_percent` hundredths of a retry, which can be used within ten seconds (the leaky bucket of Finagle's
-/// `RetryBudget`, counted by whole seconds); the floor pays in `budget_floor` retries a second and saves up those of ten seconds. Over any time,
-/// retries are therefore at most `percent` of the requests in it and the ten seconds before, and `floor`
-/// for each second in it and ten more. In a total outage, load grows by the percentage and no more.
+/// `RetryBudget`, counted by whole seconds); the floor pays in `budget_floor` retries a second and saves up
+/// those of ten seconds. Over any time, retries that pay are therefore at most `percent` of the requests in it
+/// and the ten seconds before, and `floor` for each second in it and ten more. In a total outage, the work that
+/// backends are given grows by the percentage and no more.
 /// Where successes pay, nobody pays in a total outage: retries die out but for the floor, and with a share of
 /// failures p, load grows by `f * (1 - p) / (1 - f * (1 - p))` at most, with f the percentage (Brooker, "Fixing
 /// retries with token buckets and circuit breakers", 2022).

@@ -177,8 +177,8 @@ fn the_budget_is_used_up() {
 }
 
 /// Most of a pool dies at once, before checks can tell: nothing of a request had gone out, so trying
-/// elsewhere adds to nobody's load, and the budget, for all that it is empty, has no say. (It had: with two of
-/// three gone and one ejected, each request but a fifth of the others was lost.)
+/// elsewhere adds to nobody's load, and the budget, for all that it is empty, has no say. (It had, and requests
+/// were lost once two of three backends were gone.)
 #[rstest]
 #[case::refused(FailureKind::Connect)]
 #[case::unreachable(FailureKind::ConnectTimeout)]

@@ -55,8 +55,9 @@ impl Pool {
         Entry::Refused(if is_limited { Reason::ConcurrencyLimit } else { Reason::QueueFull })
     }
 
-    /// The same for another try after `tries`; none where the configuration or the budget does not allow one,
-    /// or there is neither an endpoint nor a place in the queue. Only then it is not paid for.
+    /// The same for another try after `tries`, which the budget has to pay for if it `pays`; none where the
+    /// configuration or the budget does not allow one, or there is neither an endpoint nor a place in the queue.
+    /// Then nothing is paid.
     pub(crate) fn enter_retry(
         &mut self,
         tries: u32,

@@ -1,6 +1,5 @@
 //! The network that contenders are compared on. On the host's, packets between processes may go through a packet
-//! filter (Docker brings one), which takes several microseconds of each request from all alike. A network
-//! namespace of its own has none.
+//! filter (Docker brings one), which takes its time from all alike. A network namespace of its own has none.
 
 use std::{
     env, fmt,
