@@ -97,14 +97,12 @@ struct Served {
 impl Served {
     async fn serve(self, stream: Stream) {
         let mut wire = Wire::over(stream);
-        let mut reused = false;
         while let Ok(Ok(Some(head))) = timeout(self.keep_alive, wire.head()).await {
             let goes_on = if head.word(1) == "/healthcheck" {
                 self.check(&mut wire).await
             } else {
-                self.answer(&mut wire, &head, reused).await
+                self.answer(&mut wire, &head).await
             };
-            reused = true;
             if goes_on.is_none() {
                 return;
             }
@@ -117,13 +115,13 @@ impl Served {
     }
 
     /// Gives none when the connection is over.
-    async fn answer(&self, wire: &mut Wire<Stream>, head: &Head, reused: bool) -> Option<()> {
+    async fn answer(&self, wire: &mut Wire<Stream>, head: &Head) -> Option<()> {
         let (target, method) = (head.word(1).to_owned(), head.word(0).to_owned());
         let Some(id) = id_of(&target) else {
             self.ledger.violation(format!("b{} got {target}, which nobody asked for", self.number));
             return None;
         };
-        let reception = self.ledger.received(id, self.number, reused);
+        let reception = self.ledger.received(id, self.number);
         let Some(extent) = Extent::of_request(head) else {
             self.ledger.violation(format!("b{} got request {id} without a valid framing", self.number));
             return None;

@@ -23,8 +23,6 @@ use crate::plan::{Ask, Caps, Plan, backend_ip};
 pub(crate) struct Reception {
     pub(crate) backend: usize,
     pub(crate) at: Instant,
-    /// Over a connection that had carried a request before.
-    pub(crate) reused: bool,
     /// Bytes of the body that came.
     pub(crate) body_bytes: usize,
     /// All of the request came.
@@ -190,6 +188,8 @@ struct Books {
     /// Backends that no name led to, from when to when.
     nameless: Vec<(usize, Instant, Instant)>,
     queue_max: usize,
+    /// Connections to backends that the balancer began in vain.
+    unopened: u64,
     /// When the balancer was told to end, if it was told while clients asked.
     shut_down: Option<Instant>,
     violations: Vec<String>,
@@ -254,6 +254,11 @@ impl Ledger {
         }
     }
 
+    /// So many connections the balancer began in vain.
+    pub(crate) fn unopened(&self, connections: u64) {
+        self.books.borrow_mut().unopened = connections;
+    }
+
     pub(crate) fn saw(&self, id: u64, seen: Seen) {
         if let Some(entry) = self.books.borrow_mut().entries.get_mut(&id) {
             entry.seen = Some((seen, Instant::now()));
@@ -261,15 +266,14 @@ impl Ledger {
     }
 
     /// A head came to a backend; gives the number of the reception.
-    pub(crate) fn received(&self, id: u64, backend: usize, reused: bool) -> usize {
+    pub(crate) fn received(&self, id: u64, backend: usize) -> usize {
         let mut books = self.books.borrow_mut();
         let at = Instant::now();
         let Some(entry) = books.entries.get_mut(&id) else {
             books.violations.push(format!("b{backend} got request {id}, which nobody sent"));
             return 0;
         };
-        let (body_bytes, whole, finished) = (0, false, false);
-        entry.receptions.push(Reception { backend, at, reused, body_bytes, whole, finished });
+        entry.receptions.push(Reception { backend, at, body_bytes: 0, whole: false, finished: false });
         entry.receptions.len() - 1
     }
 
@@ -371,7 +375,7 @@ impl Ledger {
             }
             found.extend(books.kept_out(plan, &watched.changes));
             found.extend(books.unnamed(plan));
-            found.extend(books.in_budget(plan, &watched));
+            found.extend(in_budget(plan, &watched, books.unopened));
         }
         self.books.borrow_mut().violations.extend(found);
     }
@@ -496,19 +500,6 @@ impl Books {
         found
     }
 
-    /// Retries are a share of requests and a floor; see `lb_core::retry::RetryBudget`.
-    fn in_budget(&self, plan: &Plan, watched: &Watched) -> Option<String> {
-        let retries = self.entries.values().map(|entry| paid_retries(entry) as u64).sum::<u64>();
-        let lines: Vec<&Line> = watched.lines.values().flatten().collect();
-        let (first, last) =
-            (lines.iter().map(|line| line.at).min()?, lines.iter().map(|line| line.at).max()?);
-        let seconds = last.duration_since(first).as_secs() + 1;
-        // A first request may have begun well before its line; its tries do not take longer than this.
-        let share = lines.len() as u64 * plan.budget_percent / 100 + 1;
-        let allowed = share + plan.budget_floor * (seconds + 10 + plan.heals_at_ms() / 1_000);
-        (retries > allowed).then(|| format!("{retries} retries to pay for, and {allowed} were allowed"))
-    }
-
     /// Backends that are down, ejected, draining or gone get nothing that was picked later.
     fn kept_out(&self, plan: &Plan, changes: &[(Instant, SocketAddr, Change)]) -> Vec<String> {
         let mut found = Vec::new();
@@ -579,13 +570,6 @@ fn may_refuse(plan: &Plan, reason: Reason) -> bool {
                 | Reason::RequestHeadTimeout
                 | Reason::ShuttingDown
         )
-}
-
-/// Retries that the budget had to pay for, at least: those after a try that came to a backend. (What a backend
-/// never got costs nothing.) One that came over a kept-alive connection may have been healed, once.
-fn paid_retries(entry: &Entry) -> usize {
-    let Some((_, earlier)) = entry.receptions.split_last() else { return 0 };
-    earlier.len() - usize::from(earlier.iter().any(|reception| reception.reused))
 }
 
 /// Nothing is sent twice but by the rules.
@@ -663,4 +647,18 @@ fn in_session(
     if is_still && !down && !ejected && !away {
         say(format!("of a session of b{}, which serves", session.backend));
     }
+}
+
+/// Retries are a share of requests and a floor; see `lb_core::retry::RetryBudget`. Those are free that follow a try
+/// without a connection, of which there were at most `unopened`.
+fn in_budget(plan: &Plan, watched: &Watched, unopened: u64) -> Option<String> {
+    let lines: Vec<&Line> = watched.lines.values().flatten().collect();
+    let retries: u64 = lines.iter().map(|line| u64::from(line.tries.saturating_sub(1))).sum();
+    let (first, last) = (lines.iter().map(|line| line.at).min()?, lines.iter().map(|line| line.at).max()?);
+    let seconds = last.duration_since(first).as_secs() + 1;
+    // A first request may have begun well before its line; its tries do not take longer than this.
+    let share = lines.len() as u64 * plan.budget_percent / 100 + 1;
+    let allowed = share + plan.budget_floor * (seconds + 10 + plan.heals_at_ms() / 1_000);
+    let paid = retries.saturating_sub(unopened);
+    (paid > allowed).then(|| format!("{paid} retries had to be paid for, and {allowed} were allowed"))
 }

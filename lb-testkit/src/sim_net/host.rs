@@ -46,7 +46,7 @@ impl Host {
     pub async fn connect(&self, to: SocketAddr) -> io::Result<Stream> {
         let number = self.network.with(|world| world.open(self.ip, to));
         let stream = Stream::new(self.network.clone(), number, Side::Client);
-        poll_fn(|cx| self.network.with(|world| world.poll_open(number, cx))).await?;
+        poll_fn(|cx| self.network.with(|world| world.poll_open(self.ip, number, cx))).await?;
         Ok(stream)
     }
 

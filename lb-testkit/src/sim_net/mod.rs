@@ -179,6 +179,12 @@ impl Network {
         self.with(|world| world.open_connections(ip))
     }
 
+    /// Connections that this host began and that never stood, or do not yet.
+    #[must_use]
+    pub fn unopened(&self, ip: IpAddr) -> u64 {
+        self.with(|world| world.unopened(ip))
+    }
+
     /// Connections that the network has reset by itself.
     #[must_use]
     pub fn breaks(&self) -> u64 {

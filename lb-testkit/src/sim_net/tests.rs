@@ -76,7 +76,9 @@ fn nobody_listens_and_nobody_answers() {
         network.crash(B.into(), Crash::Machine);
         assert!(timeout(LONG, network.host(A).connect(at_b())).await.is_err());
         network.restart(B.into());
+        assert_eq!(network.unopened(A.into()), 2);
         let (_client, _server) = pair(&network).await;
+        assert_eq!(network.unopened(A.into()), 2);
     });
 }
 

@@ -68,6 +68,8 @@ pub(super) struct World {
 #[derive(Default)]
 struct HostState {
     ports: u16,
+    /// Connections that it began and that never stood.
+    unopened: u64,
     crashed: Option<Crash>,
 }
 
@@ -332,6 +334,7 @@ impl World {
     pub(super) fn open(&mut self, from: IpAddr, to: SocketAddr) -> u64 {
         let host = self.hosts.entry(from).or_default();
         host.ports = host.ports.wrapping_add(1);
+        host.unopened += 1;
         let port = EPHEMERAL_PORT.checked_add(host.ports).unwrap_or(EPHEMERAL_PORT);
         let number = self.opened;
         self.opened += 1;
@@ -343,7 +346,17 @@ impl World {
         number
     }
 
-    pub(super) fn poll_open(&mut self, number: u64, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(super) fn unopened(&self, ip: IpAddr) -> u64 {
+        self.hosts.get(&ip).map_or(0, |host| host.unopened)
+    }
+
+    /// Whether a connection that `from` began stands; not asked again then.
+    pub(super) fn poll_open(
+        &mut self,
+        from: IpAddr,
+        number: u64,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
         let Some((end, _)) = self.parts(number, Side::Client) else {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         };
@@ -352,7 +365,10 @@ impl World {
                 end.writer = Some(cx.waker().clone());
                 Poll::Pending
             }
-            Phase::Open => Poll::Ready(Ok(())),
+            Phase::Open => {
+                self.hosts.entry(from).or_default().unopened -= 1;
+                Poll::Ready(Ok(()))
+            }
             Phase::Dead => {
                 Poll::Ready(Err(end.error.take().unwrap_or(io::ErrorKind::ConnectionReset).into()))
             }
