@@ -131,6 +131,11 @@ impl ResponseBody {
             return Poll::Ready(self.broken(Reason::RequestTimeout));
         }
         let Some(flight) = &self.flight else { return Poll::Pending };
+        if let Source::Backend(stream) = &mut self.source
+            && flight.front.is_blocked()
+        {
+            stream.held_up();
+        }
         let Some(deadline) = flight.deadline else { return Poll::Pending };
         let timer = &flight.front.request_timer;
         timer.set(deadline);

@@ -292,8 +292,13 @@ impl Front {
         self.in_flight.get() || !self.flushed.get()
     }
 
+    /// The client's socket took less than it was given.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.blocked_since.get().is_some()
+    }
+
     fn write_blocked(&self) {
-        if self.blocked_since.get().is_none() {
+        if !self.is_blocked() {
             self.blocked_since.set(Some(self.worker.now()));
         }
     }
@@ -378,7 +383,7 @@ impl Front {
     /// The connection is about to be dropped. With an answer under way it ends with a reset: an orderly
     /// end would make what came of it look whole where only the end tells.
     pub(crate) fn cut_off(&self) {
-        if self.in_flight.get() || !self.flushed.get() || self.blocked_since.get().is_some() {
+        if self.in_flight.get() || !self.flushed.get() || self.is_blocked() {
             self.reset_when_dropped();
         }
     }
@@ -502,7 +507,7 @@ impl Front {
         // A timer forgets its waker when it fires; this one is about to be armed again.
         let _ = self.timer.poll_fired(cx);
         let now = self.worker.now();
-        if self.blocked_since.get().is_some() {
+        if self.is_blocked() {
             // The client has not taken a byte for too long.
             self.left.set(true);
             self.reset();

@@ -87,7 +87,7 @@ impl Front {
             || self.refusal.get().is_some();
         !ends
             && !self.is_busy()
-            && self.blocked_since.get().is_none()
+            && !self.is_blocked()
             && self.injected.borrow().is_empty()
             && self.early.borrow().is_empty()
             && self.scanned.borrow().is_empty()

@@ -21,21 +21,13 @@ use super::{
     idle::KEPT_BUFFER_BYTES_MAX,
     request::Framing,
     response::{Head, Heads, Invalid},
+    room::{self, BodyRoom},
     sending::{SendFailed, Sending, Sent, Upload},
 };
 use crate::{net::ReadHalf, request_body::RequestBody};
 
 /// Less room than this is not worth a read.
 const READ_BYTES_MIN: usize = 1 << 10;
-/// Room for a head and a small body.
-const HEAD_READ_BYTES: usize = 8 << 10;
-/// Room for the first reads of a large body.
-const BODY_READ_BYTES: usize = 64 << 10;
-/// Most room for a read of a body whose reads fill what they get.
-const BODY_READ_BYTES_MAX: usize = 128 << 10;
-/// More than a response's body may come in one read with its head.
-const HEAD_ROOM_BYTES: usize = 1 << 10;
-
 /// A request on its way to a backend, up to the head of the response.
 pub(crate) struct Call<B = RequestBody> {
     addr: SocketAddr,
@@ -78,7 +70,7 @@ impl Connection {
             reused: self.reused,
             read: self.read,
             buffer: self.buffer,
-            room: self.last_bytes.saturating_add(HEAD_ROOM_BYTES).clamp(HEAD_READ_BYTES, BODY_READ_BYTES_MAX),
+            room: room::for_head(self.last_bytes),
             heads: Heads::into(memory),
             sending: Sending::new(self.write, self.out, body, framing),
             cannot_send: false,
@@ -155,7 +147,7 @@ impl<B: Upload> Call<B> {
             buffer: self.buffer,
             decoder: head.body,
             bytes: 0,
-            room: self.room.max(BODY_READ_BYTES),
+            room: BodyRoom::behind(self.room),
             keep_alive: head.keep_alive,
             has_large_buffer: self.room > KEPT_BUFFER_BYTES_MAX,
             upload,
@@ -187,8 +179,7 @@ pub(crate) struct ResponseStream {
     decoder: BodyDecoder,
     /// Bytes of the body so far.
     bytes: usize,
-    /// Room for each read, where so much is expected.
-    room: usize,
+    room: BodyRoom,
     keep_alive: bool,
     /// The buffer is part of a larger one than a connection without a request should keep.
     has_large_buffer: bool,
@@ -283,14 +274,16 @@ impl ResponseStream {
         Some(length)
     }
 
+    /// The client did not take at once what was last given of the body.
+    pub(crate) fn held_up(&mut self) {
+        self.room.held_up();
+    }
+
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let expected = self.decoder.expected().and_then(|bytes| usize::try_from(bytes).ok());
-        let room = self.room.min(expected.unwrap_or(BODY_READ_BYTES / 4).max(HEAD_READ_BYTES));
+        let room = self.room.next(self.decoder.expected());
         self.has_large_buffer |= room > KEPT_BUFFER_BYTES_MAX;
         let read = ready!(poll_fill(&mut self.read, &mut self.buffer, room, cx))?;
-        if read >= self.room {
-            self.room = (2 * self.room).min(BODY_READ_BYTES_MAX);
-        }
+        self.room.filled(read);
         Poll::Ready(Ok(read))
     }
 }

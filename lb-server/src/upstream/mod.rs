@@ -7,6 +7,7 @@
 //! | [`fields`] | a response's fields on their way to the client |
 //! | [`sending`] | moves a request, its streamed body included, into a socket |
 //! | [`call`] | leads one request and its response over a connection |
+//! | [`room`] | how much is read at once |
 //! | [`idle`] | keeps connections for the next request |
 //!
 //! A connection belongs to one request at a time and is driven by that request's own task; nothing
@@ -18,6 +19,7 @@ mod fields;
 mod idle;
 mod request;
 mod response;
+mod room;
 mod sending;
 
 #[cfg(any(test, fuzzing))]
