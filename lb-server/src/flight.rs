@@ -219,10 +219,9 @@ impl Flight {
         self.end(End::Complete);
     }
 
-    /// The response broke off: the client must not take it for a whole one.
+    /// The response broke off.
     pub(crate) fn broken(mut self: Box<Self>, reason: Reason, end: End) {
         self.reason = Some(reason);
-        self.front.reset();
         self.end(end);
     }
 

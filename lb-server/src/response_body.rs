@@ -26,8 +26,12 @@ pub(crate) struct ResponseBody {
     source: Source,
     /// It goes to the client past hyper.
     goes_past: bool,
+    /// The client can tell by its framing whether all of it has come.
+    is_delimited: bool,
     /// The timer runs for the next frame.
     waiting: bool,
+    /// It broke off, of which hyper is to learn at its next turn.
+    broke_off: Option<BrokenResponse>,
 }
 
 enum Source {
@@ -37,14 +41,19 @@ enum Source {
 
 impl ResponseBody {
     pub(crate) fn own(flight: Box<Flight>, bytes: Bytes) -> Self {
-        Self { flight: Some(flight), source: Source::Own(bytes), goes_past: false, waiting: false }
-            .end_if_empty()
+        Self::of(flight, Source::Own(bytes), false, true)
     }
 
     pub(crate) fn backend(flight: Box<Flight>, stream: Box<ResponseStream>) -> Self {
-        let goes_past = stream.size_hint().exact().is_some_and(|bytes| bytes >= PAST_BYTES_MIN);
-        Self { flight: Some(flight), source: Source::Backend(stream), goes_past, waiting: false }
-            .end_if_empty()
+        let length = stream.size_hint().exact();
+        let goes_past = length.is_some_and(|bytes| bytes >= PAST_BYTES_MIN);
+        let is_delimited = length.is_some() || flight.front.is_11();
+        Self::of(flight, Source::Backend(stream), goes_past, is_delimited)
+    }
+
+    fn of(flight: Box<Flight>, source: Source, goes_past: bool, is_delimited: bool) -> Self {
+        let flight = Some(flight);
+        Self { flight, source, goes_past, is_delimited, waiting: false, broke_off: None }.end_if_empty()
     }
 
     /// Whether the client reads trailers.
@@ -72,13 +81,20 @@ impl ResponseBody {
     }
 
     fn broken(&mut self, reason: Reason) -> BrokenResponse {
+        // Nothing was awaited of the backend: the client took its time.
+        let by_client = reason == Reason::RequestTimeout && !self.waiting;
         let end = match reason {
-            // Nothing was awaited of the backend: the client took its time.
-            Reason::RequestTimeout if !self.waiting => End::ClientLeft,
+            _ if by_client => End::ClientLeft,
             Reason::RequestTimeout | Reason::ResponseBodyTimeout => End::BodyTimeout,
             _ => End::Truncated,
         };
         if let Some(flight) = self.flight.take() {
+            // A reset takes away what the client has not read yet, of answers before this one as well. One that
+            // does not take it is not waited for.
+            match self.is_delimited && !by_client {
+                true => flight.front.close(),
+                false => flight.front.reset(),
+            }
             flight.broken(reason, end);
         }
         BrokenResponse(reason)
@@ -198,11 +214,20 @@ impl Body for ResponseBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Piece>, BrokenResponse>>> {
+        if let Some(broken) = self.broke_off.take() {
+            return Poll::Ready(Some(Err(broken)));
+        }
         // The flight may end with the frame.
         let flight = self.flight.as_ref().filter(|_| self.goes_past);
         let front = flight.map(|flight| Rc::clone(&flight.front));
         let has_room = front.as_ref().is_none_or(|front| front.takes_piece());
         let polled = ready!(self.poll_next(cx, has_room));
+        if let Some(Err(broken)) = polled {
+            // hyper drops what it has not written when it learns of this.
+            self.broke_off = Some(broken);
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         Poll::Ready(polled.map(|frame| frame.map(|frame| pass(front, frame))))
     }
 

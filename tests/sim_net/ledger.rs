@@ -391,6 +391,16 @@ impl Books {
         })
     }
 
+    /// Whether the client read an answer slowly, and its connection ended at that moment: one that reads too
+    /// slowly is cut off, and what it has not read is lost to it.
+    fn cut_off_reading_slowly(&self, client: usize, at: Instant) -> bool {
+        self.entries.values().any(|entry| {
+            entry.way.client == client
+                && entry.ask.pace_bytes.is_some()
+                && entry.seen.as_ref().is_some_and(|(seen, when)| *when == at && !matches!(seen, Seen::Whole { .. }))
+        })
+    }
+
     /// Exactly one answer, of the kind that what went wrong allows.
     fn answered(&self, plan: &Plan, entry: &Entry, lines: &[Line], say: &mut impl FnMut(String)) {
         let Some((seen, at)) = &entry.seen else { return say("the client came to no end".into()) };
@@ -400,6 +410,7 @@ impl Books {
         let unseen = entry.receptions.is_empty() && lines.is_empty();
         let time = Duration::from_millis(plan.shutdown_ms);
         let ending = self.shut_down.is_some_and(|begun| begun <= *at && unseen || begun + time <= *at);
+        let slow = self.cut_off_reading_slowly(entry.way.client, *at);
         if lines.len() > 1 {
             say("it was logged twice".into());
         }
@@ -428,8 +439,6 @@ impl Books {
             }
             Seen::Broken | Seen::NoAnswer | Seen::NoConnection if troubled || ending => {}
             Seen::Broken => {
-                // A client that reads too slowly is cut off.
-                let slow = entry.ask.pace_bytes.is_some();
                 if harmless || !broke_off(lines) && !slow {
                     say("its answer broke off without need".into());
                 }
@@ -443,7 +452,7 @@ impl Books {
                         Carrier::Shared => !harmless,
                         Carrier::New => false,
                     };
-                if !raced && (harmless || !broke_off(lines)) {
+                if !raced && (harmless || !broke_off(lines) && !slow) {
                     say("no answer".into());
                 }
             }
@@ -578,21 +587,27 @@ fn received(plan: &Plan, entry: &Entry, lines: &[Line], say: &mut impl FnMut(Str
     if lines.iter().any(|line| receptions.len() + entry.lost > line.tries as usize + 1) {
         say("sent more often than the log says".into());
     }
-    let Some((last, earlier)) = receptions.split_last() else { return };
-    if !earlier.is_empty() && !entry.ask.is_idempotent() {
+    let Some(last_come) = receptions.len().checked_sub(1) else { return };
+    // What a cut link held comes after what was sent behind it.
+    let last_sent = match &entry.seen {
+        Some((Seen::Whole { backend, .. }, _)) => receptions.iter().rposition(|it| it.backend == *backend),
+        _ => None,
+    };
+    let last_sent = last_sent.unwrap_or(last_come);
+    if receptions.len() > 1 && !entry.ask.is_idempotent() {
         say("a request that is not idempotent came twice".into());
     }
-    if earlier.iter().any(|reception| reception.body_bytes > 0) {
+    if receptions.iter().enumerate().any(|(at, reception)| at != last_sent && reception.body_bytes > 0) {
         say("sent again after a part of its body had gone".into());
     }
-    if plan.theme.is_harmless() && !earlier.is_empty() {
+    if plan.theme.is_harmless() && receptions.len() > 1 {
         say("sent again without need".into());
     }
     // One connection that had gone stale is made anew without being counted.
     if receptions.len() as u64 > plan.tries + 1 {
         say("sent more often than the configuration allows".into());
     }
-    if plan.theme.is_harmless() && !last.whole && !entry.ask.early {
+    if plan.theme.is_harmless() && !receptions[last_sent].whole && !entry.ask.early {
         say("did not come whole".into());
     }
 }

@@ -8,6 +8,7 @@ use std::{fmt, net::SocketAddr};
 use lb_server::{Server, Shutdown, StartError};
 use lb_testkit::{Backend, RawClient, Response};
 use lb_tests::{Line, Stage};
+use tokio::net::{TcpSocket, TcpStream};
 
 pub(crate) use self::process::{Process, lb, lb_in};
 pub(crate) use lb_tests::valid;
@@ -177,4 +178,11 @@ pub(crate) async fn backend(name: &str) -> Backend {
 /// Two of them, `a` and `b`.
 pub(crate) async fn two() -> [Backend; 2] {
     [backend("a").await, backend("b").await]
+}
+
+/// A client that takes little without reading, so that the most of what it is sent waits at the sender's end.
+pub(crate) async fn slow_client(addr: SocketAddr) -> std::io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_recv_buffer_size(4 << 10)?;
+    socket.connect(addr).await
 }

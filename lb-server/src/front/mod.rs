@@ -307,7 +307,7 @@ impl Front {
     /// between two messages, or when the client speaks HTTP/1.0.
     pub(crate) fn inject(&self, interim: &[u8]) {
         let between = self.flushed.get() && !self.answered.get();
-        if !between || self.version.get() != Version::HTTP_11 {
+        if !between || !self.is_11() {
             return;
         }
         let mut queued = self.injected.borrow_mut();
@@ -360,6 +360,16 @@ impl Front {
         self.in_flight.set(false);
         self.flushed.set(false);
         self.gone_check.set(None);
+    }
+
+    /// Whether the request in flight is of HTTP/1.1: its client knows interim responses and chunks.
+    pub(crate) fn is_11(&self) -> bool {
+        self.version.get() == Version::HTTP_11
+    }
+
+    /// Ends the connection in order once hyper is done with it.
+    pub(crate) fn close(&self) {
+        self.closing.set(true);
     }
 
     /// Ends the connection with a reset once hyper is done with it.
@@ -471,7 +481,7 @@ impl Front {
     /// answer to the first, and makes the second's system reset the connection.
     fn probe(&self) -> bool {
         let is_whole = self.position() != Position::Body;
-        let may_write = !self.answered.get() && self.version.get() == Version::HTTP_11;
+        let may_write = !self.answered.get() && self.is_11();
         let probes = self.eof.get() && is_whole && may_write;
         if probes {
             self.inject(b"HTTP/1.1 100 Continue\r\n\r\n");
@@ -515,7 +525,7 @@ impl Front {
         }
         match self.wait.get() {
             Wait::Begin if now < self.begin_by() => self.put_off_parking(),
-            Wait::Begin => self.closing.set(true),
+            Wait::Begin => self.close(),
             Wait::Head => self.refuse(Reason::RequestHeadTimeout, "the head did not arrive in time"),
             Wait::Flight => {
                 let Some((_, pause)) = self.gone_check.get() else { return };

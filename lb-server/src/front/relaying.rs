@@ -77,7 +77,11 @@ impl Relaying {
             while !self.is_over && self.has_room() && !waits {
                 match self.body.poll_next(cx, true) {
                     Poll::Ready(Some(Ok(frame))) => self.put(frame),
-                    Poll::Ready(Some(Err(_))) => return Poll::Ready(Err(BrokeOff)),
+                    Poll::Ready(Some(Err(_))) => {
+                        // What has come of it may leave, if it can at once.
+                        let _ = front.poll_send_all(cx, &mut self.out);
+                        return Poll::Ready(Err(BrokeOff));
+                    }
                     Poll::Ready(None) => self.end(None),
                     Poll::Pending => waits = true,
                 }

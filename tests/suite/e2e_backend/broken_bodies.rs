@@ -3,10 +3,10 @@
 
 use std::{io::ErrorKind, time::Duration};
 
-use lb_testkit::{Behaviour, BodyEnd, End, Framing};
+use lb_testkit::{Behaviour, BodyEnd, End, Framing, RawClient};
 use rstest::rstest;
 
-use crate::support::{Lb, Setup, Tested, backend};
+use crate::support::{Lb, Setup, Tested, backend, slow_client};
 
 const SENT_BYTES: u64 = 10_000;
 
@@ -64,6 +64,46 @@ async fn is_visibly_broken(
     a.wait_for_connections(|connections| connections.open == 0).await?;
     assert_eq!(a.requests().len(), 1, "an answer that has begun is not tried again");
     assert_eq!(lb.get("/").await?.status(), 200);
+    Ok(())
+}
+
+/// A reset would take it away from a client that has not read it yet.
+#[rstest]
+#[case::length(cut(End::Close), "GET / HTTP/1.1")]
+#[case::length_to_http_10(cut(End::Close), "GET / HTTP/1.0")]
+#[case::chunked(cut_chunks(End::Close), "GET / HTTP/1.1")]
+#[tokio::test]
+async fn what_came_before_the_break_is_delivered_where_framing_tells_the_rest(
+    #[case] behaviour: Behaviour,
+    #[case] start: &str,
+) -> Tested {
+    let (_a, lb) = setup(behaviour).await;
+    let mut client = lb.client().await;
+    client.send(format!("{start}\r\nHost: mango\r\n\r\n")).await?;
+    assert_eq!(lb.line().await, "200 response_truncated a 1");
+    let answer = client.response().await?;
+    assert_eq!((answer.status(), answer.body.length_bytes), (200, SENT_BYTES), "{answer}");
+    assert!(!answer.body.is_complete(), "taken for a whole body: {answer}");
+    Ok(())
+}
+
+/// sim-net, seed 1040: the reset that marked the second answer took the first one away, which was whole.
+#[tokio::test]
+async fn an_unread_answer_outlives_the_break_of_the_next() -> Tested {
+    const LENGTH: u64 = 300_000;
+    let a = backend("a").await;
+    a.behave_at("/whole", Behaviour::pattern(LENGTH));
+    a.behave_at("/broken", cut(End::Close));
+    let lb = Setup::over(&[&a]).start();
+    let mut client = RawClient::over(slow_client(lb.addr()).await?);
+    client
+        .send("GET /whole HTTP/1.1\r\nHost: mango\r\n\r\nGET /broken HTTP/1.1\r\nHost: mango\r\n\r\n")
+        .await?;
+    assert_eq!(lb.lines(2).await[1].to_string(), "200 response_truncated a 1");
+    let whole = client.response().await?;
+    assert_eq!((whole.body.length_bytes, whole.body.end), (LENGTH, BodyEnd::Complete), "{whole}");
+    let broken = client.response().await?;
+    assert!(!broken.body.is_complete(), "taken for a whole body: {broken}");
     Ok(())
 }
 

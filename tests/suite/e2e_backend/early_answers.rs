@@ -1,15 +1,12 @@
 //! A backend that answers before it has the whole request.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use lb_testkit::{Behaviour, Digest, End};
 use rstest::rstest;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpSocket, TcpStream},
-};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::support::{Lb, Tested, backend};
+use crate::support::{Lb, Tested, backend, slow_client};
 
 /// The client hears it while it still sends.
 #[rstest]
@@ -116,13 +113,6 @@ async fn the_next_answer_waits_for_the_end_of_an_early_one() -> Tested {
         assert!(next.starts_with(b"HTTP/1.1 200"), "{}", next.escape_ascii());
     }
     Ok(())
-}
-
-/// One that takes little without reading.
-async fn slow_client(addr: SocketAddr) -> std::io::Result<TcpStream> {
-    let socket = TcpSocket::new_v4()?;
-    socket.set_recv_buffer_size(4 << 10)?;
-    socket.connect(addr).await
 }
 
 fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
