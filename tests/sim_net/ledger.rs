@@ -397,7 +397,10 @@ impl Books {
         self.entries.values().any(|entry| {
             entry.way.client == client
                 && entry.ask.pace_bytes.is_some()
-                && entry.seen.as_ref().is_some_and(|(seen, when)| *when == at && !matches!(seen, Seen::Whole { .. }))
+                && entry
+                    .seen
+                    .as_ref()
+                    .is_some_and(|(seen, when)| *when == at && !matches!(seen, Seen::Whole { .. }))
         })
     }
 

@@ -5,19 +5,17 @@ use std::{
     net::SocketAddr,
     pin::{Pin, pin},
     rc::Rc,
-    task::{Context, Poll, Waker, ready},
+    task::{Context, Poll, ready},
 };
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
-use tokio::{
-    io::AsyncReadExt,
-    task::{JoinHandle, spawn_local},
-};
+use tokio::io::AsyncReadExt;
 
 use super::{
     Connection,
     body::{BodyDecoder, Taken},
+    detached::Detached,
     idle::KEPT_BUFFER_BYTES_MAX,
     request::Framing,
     response::{Head, Heads, Invalid},
@@ -28,6 +26,7 @@ use crate::{net::ReadHalf, request_body::RequestBody};
 
 /// Less room than this is not worth a read.
 const READ_BYTES_MIN: usize = 1 << 10;
+
 /// A request on its way to a backend, up to the head of the response.
 pub(crate) struct Call<B = RequestBody> {
     addr: SocketAddr,
@@ -139,7 +138,7 @@ impl<B: Upload> Call<B> {
         } else if self.cannot_send {
             Uploaded::Never
         } else {
-            Uploaded::Goes(Detached(self.sending.detach()))
+            Uploaded::Goes(Detached::send(self.sending))
         };
         Box::new(ResponseStream {
             addr: self.addr,
@@ -193,39 +192,6 @@ enum Uploaded {
     Goes(Detached),
     /// The connection takes nothing more.
     Never,
-}
-
-/// A task that ends when this is dropped.
-struct Detached(JoinHandle<Option<Sent>>);
-
-impl Detached {
-    /// What the task gave, if it is over; asked only until then. None inside: not everything has left.
-    fn outcome(&mut self) -> Option<Option<Sent>> {
-        match Pin::new(&mut self.0).poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(outcome) => Some(outcome.ok().flatten()),
-            Poll::Pending => None,
-        }
-    }
-
-    /// Goes on behind a response that is whole: nobody said that the backend does not want the rest of
-    /// the request. Ends with the backend's connection; the body's own limits end it at the latest.
-    fn go_on(mut self, mut read: ReadHalf) {
-        spawn_local(async move {
-            let mut byte = [0];
-            tokio::select! {
-                biased;
-                _ = &mut self.0 => {}
-                // Its end; or bytes that nobody asked for, and then nothing more is owed to it.
-                _ = read.read(&mut byte) => {}
-            }
-        });
-    }
-}
-
-impl Drop for Detached {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 /// The backend's body ended before its time, or is malformed.

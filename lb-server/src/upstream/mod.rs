@@ -8,6 +8,7 @@
 //! | [`sending`] | moves a request, its streamed body included, into a socket |
 //! | [`call`] | leads one request and its response over a connection |
 //! | [`room`] | how much is read at once |
+//! | [`detached`] | sends the rest of an upload whose response has begun |
 //! | [`idle`] | keeps connections for the next request |
 //!
 //! A connection belongs to one request at a time and is driven by that request's own task; nothing
@@ -15,6 +16,7 @@
 
 mod body;
 mod call;
+mod detached;
 mod fields;
 mod idle;
 mod request;

@@ -1,7 +1,6 @@
 //! A request on its way into a socket, together with a body that arrives meanwhile.
 
 use std::{
-    future::poll_fn,
     io,
     rc::Rc,
     task::{Context, Poll, ready},
@@ -9,7 +8,6 @@ use std::{
 
 use bytes::Bytes;
 use http_body::Frame;
-use tokio::task::{JoinHandle, spawn_local};
 
 use super::request::{self, Framing};
 use crate::{
@@ -78,15 +76,9 @@ impl<B: Upload> Sending<B> {
         (self.write, self.out.lines)
     }
 
-    /// Sends the rest in a task of its own; the response is already on its way. What it gives keeps the
-    /// socket's half open for as long as the task is held: an early end would look to the backend as if
-    /// the client had left.
-    pub(super) fn detach(mut self) -> JoinHandle<Option<Sent>> {
-        spawn_local(async move {
-            // Whoever cares reads the response; a body that failed says so by itself.
-            let all_left = poll_fn(|cx| self.poll(cx)).await.is_ok();
-            all_left.then(|| self.into_sent())
-        })
+    /// What has not been taken of the body, if anything; the connection ends.
+    pub(super) fn into_body(self) -> Option<Rc<B>> {
+        self.body
     }
 
     /// Sends as much as the socket takes and the body gives.

@@ -77,6 +77,38 @@ async fn an_upload_that_nobody_reads_is_answered() -> Tested {
     Ok(())
 }
 
+/// sim-net, seed 1066: the backend ended behind its answer, and the connection to the client with it.
+#[rstest]
+#[tokio::test]
+async fn the_next_request_is_answered_though_nobody_takes_the_upload(
+    #[values(End::Close, End::Reset)] end: End,
+) -> Tested {
+    let a = backend("a").await;
+    a.behave_next(1, Behaviour::reply(403, "no").early().end(end));
+    let lb = Lb::over(&[&a]);
+    let mut client = lb.client().await;
+    client.send("POST / HTTP/1.1\r\nHost: mango\r\nContent-Length: 200000\r\n\r\n").await?;
+    assert_eq!(client.response().await?.status(), 403);
+    a.wait_for_connections(|connections| connections.open == 0).await?;
+    client.send_pattern(200_000).await?;
+    assert_eq!(client.get("/", "mango").await?.status(), 200);
+    Ok(())
+}
+
+/// ... but one that is long is not read to its end for that.
+#[tokio::test]
+async fn a_long_upload_that_nobody_takes_ends_the_connection() -> Tested {
+    let a = backend("a").await;
+    a.behave_next(1, Behaviour::reply(403, "no").early().end(End::Close));
+    let lb = Lb::over(&[&a]);
+    let mut client = lb.client().await;
+    client.send("POST / HTTP/1.1\r\nHost: mango\r\nContent-Length: 1000000000\r\n\r\n").await?;
+    assert_eq!(client.response().await?.status(), 403);
+    a.wait_for_connections(|connections| connections.open == 0).await?;
+    assert!(client.send_pattern(1_000_000_000).await.is_err(), "all of it was taken");
+    Ok(())
+}
+
 /// The request's body ends when all of the answer has come but its last piece has not left: the next
 /// answer's head was written before that piece.
 #[tokio::test]
