@@ -194,6 +194,18 @@ enum Uploaded {
     Never,
 }
 
+impl Uploaded {
+    /// Whether the connection broke while something was written. The system tells of that once: who reads then sees
+    /// an orderly end, which there may have been, or not.
+    fn broke(&self) -> bool {
+        match self {
+            Self::Whole(_) => false,
+            Self::Goes(detached) => detached.broke(),
+            Self::Never => true,
+        }
+    }
+}
+
 /// The backend's body ended before its time, or is malformed.
 #[derive(Debug)]
 pub(crate) struct BrokenBody(pub(crate) &'static str);
@@ -274,7 +286,9 @@ impl Body for ResponseStream {
                 Ok(Taken::More) => {}
             }
             match ready!(this.poll_fill(cx)) {
-                Ok(0) if this.decoder.may_end_here() => this.decoder = BodyDecoder::EMPTY,
+                Ok(0) if this.decoder.may_end_here() && !this.upload.broke() => {
+                    this.decoder = BodyDecoder::EMPTY;
+                }
                 Ok(0) => return Poll::Ready(Some(Err(BrokenBody("the connection ended in the body")))),
                 Err(_) => return Poll::Ready(Some(Err(BrokenBody("the connection broke in the body")))),
                 Ok(_) => {}

@@ -1,6 +1,7 @@
 //! The rest of an upload whose response has already begun: it goes out in a task of its own.
 
 use std::{
+    cell::Cell,
     future::poll_fn,
     pin::Pin,
     rc::Rc,
@@ -23,32 +24,46 @@ const DISCARDED_BYTES_MAX: usize = 256 << 10;
 /// A task that ends when this is dropped, and its client's upload with it.
 pub(super) struct Detached {
     task: JoinHandle<Option<Sent>>,
+    shared: Rc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
     /// Told when the backend takes nothing more.
-    unwanted: Rc<Notify>,
+    unwanted: Notify,
+    /// Writing has failed.
+    broke: Cell<bool>,
 }
 
 impl Detached {
     /// Sends the rest. What the task gives keeps the socket's half open for as long as the task is held: an early
     /// end would look to the backend as if the client had left.
     pub(super) fn send<B: Upload>(mut sending: Sending<B>) -> Self {
-        let unwanted = Rc::new(Notify::new());
-        let told = Rc::clone(&unwanted);
+        let shared = Rc::<Shared>::default();
+        let told = Rc::clone(&shared);
         let task = spawn_local(async move {
             let sent = tokio::select! {
                 biased;
                 sent = poll_fn(|cx| sending.poll(cx)) => sent,
-                () = told.notified() => Err(SendFailed::Io),
+                () = told.unwanted.notified() => Err(SendFailed::Io),
             };
             match sent {
                 Ok(()) => return Some(sending.into_sent()),
                 // The client's side; the body knows how.
                 Err(SendFailed::Body) => {}
-                // Whoever cares reads the response.
-                Err(SendFailed::Io) => discard(sending).await,
+                Err(SendFailed::Io) => {
+                    told.broke.set(true);
+                    discard(sending).await;
+                }
             }
             None
         });
-        Self { task, unwanted }
+        Self { task, shared }
+    }
+
+    /// Whether the connection broke while something was written.
+    pub(super) fn broke(&self) -> bool {
+        self.shared.broke.get()
     }
 
     /// What the task gave, if it is over; asked only until then. None inside: not everything has left.
@@ -70,7 +85,7 @@ impl Detached {
                 // Its end; or bytes that nobody asked for, and then nothing more is owed to it.
                 _ = read.read(&mut byte) => {}
             }
-            self.unwanted.notify_one();
+            self.shared.unwanted.notify_one();
             let _ = (&mut self.task).await; // a panic has been told
         });
     }

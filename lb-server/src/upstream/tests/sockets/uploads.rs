@@ -123,6 +123,41 @@ fn a_body_that_is_held_back_goes_after_100_continue() {
     });
 }
 
+/// The system tells of a reset once. Where the upload was told, the response saw an orderly end, and a part of a
+/// body that only the connection's end delimits was taken for all of it (sim-net, seed 21202).
+#[rstest]
+#[case::within_the_response(false)]
+#[case::before_its_head_is_read(true)]
+fn a_reset_that_the_upload_was_told_of_is_no_end_of_the_response(#[case] before: bool) {
+    run(async {
+        let (connection, mut backend) = pair().await;
+        let body = TestBody::new([Step::Piece("some".into()), Step::Hold, Step::Piece("more".into())]);
+        let letting_go = Rc::downgrade(&body);
+        let mut call = call(connection, Some(Rc::clone(&body)), Framing::Chunked);
+        // The request's head goes out, and the response comes.
+        assert!(poll_fn(|cx| Poll::Ready(call.poll_head(cx, false, |_| {}))).await.is_pending());
+        read_head(&mut backend).await;
+        backend.write_all(b"HTTP/1.1 200 OK\r\n\r\nhello").await.unwrap();
+        socket2::SockRef::from(&backend).set_linger(Some(Duration::ZERO)).unwrap();
+        let mut stream = if before {
+            drop(backend);
+            body.release();
+            drop(body);
+            let head = head(&mut call).await.unwrap();
+            call.into_body(&head)
+        } else {
+            let head = head(&mut call).await.unwrap();
+            let stream = call.into_body(&head);
+            drop(backend);
+            body.release();
+            drop(body);
+            is_let_go(letting_go).await;
+            stream
+        };
+        assert!(collect(&mut stream).await.is_none(), "a part looks whole");
+    });
+}
+
 /// It answers, and reads nothing more: the answer counts, the connection does not.
 #[test]
 fn a_backend_may_answer_and_close_within_an_upload() {
