@@ -7,16 +7,14 @@
 //! its own.
 
 use std::{
-    io::{self, IoSlice},
-    mem,
-    pin::Pin,
-    task::{Context, Poll, ready},
+    io, mem,
+    task::{Context, Poll},
 };
 
 use bytes::{Buf, Bytes};
-use tokio::io::AsyncWrite;
 
 use super::Front;
+use crate::outbox::Outbox;
 
 /// The least length of a body that goes past hyper. A smaller one leaves with its head anyway, and copying
 /// it is cheaper than a second piece of memory in the system call.
@@ -68,14 +66,10 @@ impl Buf for Piece {
 pub(super) struct Past {
     /// Lines to be put behind the next status line.
     fields: Option<Vec<u8>>,
-    /// Goes out first: a head, and what hyper wrote behind it.
-    head: Vec<u8>,
-    /// How much of it has left.
-    head_sent: usize,
-    /// Goes out behind it: of a body.
-    piece: Bytes,
-    /// The piece is of the answer whose fields are still here, and waits for its head.
-    piece_waits: bool,
+    /// A head and what hyper wrote behind it, then a piece of a body.
+    out: Outbox,
+    /// A piece of the answer whose fields are still here: it waits for its head.
+    waiting: Bytes,
     /// How much hyper has at hand that it could not write; it comes before the next status line.
     hypers: usize,
 }
@@ -88,24 +82,21 @@ impl Past {
 
     /// Sends this behind all that is on its way. One piece at a time: see [`Past::has_room`].
     pub(super) fn put_piece(&mut self, piece: Bytes) {
-        debug_assert!(self.piece.is_empty());
-        self.piece = piece;
-        self.piece_waits = self.fields.is_some();
+        debug_assert!(self.has_room());
+        match self.fields {
+            Some(_) => self.waiting = piece,
+            None => self.out.put_piece(piece, b""),
+        }
     }
 
     /// Whether the next piece may come.
     pub(super) fn has_room(&self) -> bool {
-        self.piece.is_empty()
+        self.out.has_room() && self.waiting.is_empty()
     }
 
     /// Whether nothing waits to be sent that could be.
     pub(super) fn is_sent(&self) -> bool {
-        self.head.is_empty() && (self.piece.is_empty() || self.piece_waits)
-    }
-
-    /// Bytes of what is here that have not left.
-    fn unsent_bytes(&self) -> usize {
-        self.head.len() - self.head_sent + self.piece.len()
+        self.out.is_sent()
     }
 
     /// hyper wants these bytes written: takes all of them if fields are to go among them. Only when all
@@ -114,12 +105,14 @@ impl Past {
     pub(super) fn takes_over(&mut self, bytes: &[u8]) -> bool {
         debug_assert!(self.is_sent());
         let Some(fields) = self.fields.take() else { return false };
-        self.piece_waits = false;
         let at = behind_status_line(bytes, self.hypers);
         self.hypers = 0;
-        self.head.reserve(bytes.len() + fields.len());
+        self.out.lines.reserve(bytes.len() + fields.len());
         for part in [&bytes[..at], &fields, &bytes[at..]] {
-            self.head.extend_from_slice(part);
+            self.out.lines.extend_from_slice(part);
+        }
+        if !self.waiting.is_empty() {
+            self.out.put_piece(mem::take(&mut self.waiting), b"");
         }
         true
     }
@@ -132,46 +125,10 @@ impl Past {
         }
     }
 
-    /// Sends what can be sent. Ready when all of it has left.
-    pub(super) fn poll_send<W: AsyncWrite + Unpin>(
-        &mut self,
-        cx: &mut Context<'_>,
-        stream: &mut W,
-    ) -> Poll<io::Result<()>> {
-        while !self.is_sent() {
-            let head = &self.head[self.head_sent..];
-            let stream = Pin::new(&mut *stream);
-            let written = if self.piece.is_empty() {
-                ready!(stream.poll_write(cx, head))?
-            } else if head.is_empty() {
-                ready!(stream.poll_write(cx, &self.piece))?
-            } else {
-                ready!(stream.poll_write_vectored(cx, &[IoSlice::new(head), IoSlice::new(&self.piece)]))?
-            };
-            if written == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            self.advance(written);
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    fn advance(&mut self, written: usize) {
-        let of_head = written.min(self.head.len() - self.head_sent);
-        self.head_sent += of_head;
-        if self.head_sent == self.head.len() {
-            self.head_sent = 0;
-            self.head.clear();
-            if self.head.capacity() > KEPT_BYTES_MAX {
-                self.head = Vec::new();
-            }
-        }
-        if of_head < written {
-            self.piece.advance(written - of_head);
-            if self.piece.is_empty() {
-                // Lets go of the memory.
-                drop(mem::take(&mut self.piece));
-            }
+    /// Gives memory back that one answer needed, if it is much.
+    fn trim(&mut self) {
+        if self.out.lines.is_empty() && self.out.lines.capacity() > KEPT_BYTES_MAX {
+            self.out.lines = Vec::new();
         }
     }
 }
@@ -190,18 +147,8 @@ impl Front {
     /// Sends what goes past hyper. Ready when all of it that may has left.
     pub(super) fn poll_past(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut past = self.past.borrow_mut();
-        if past.is_sent() {
-            return Poll::Ready(Ok(()));
-        }
-        let before = past.unsent_bytes();
-        let sent = past.poll_send(cx, &mut *self.stream.borrow_mut());
-        if past.unsent_bytes() < before {
-            // A client that takes its time with a piece takes it nevertheless.
-            self.wrote();
-        }
-        if sent.is_pending() {
-            self.write_blocked();
-        }
+        let sent = self.poll_send(cx, &mut past.out);
+        past.trim();
         sent
     }
 
@@ -230,9 +177,10 @@ impl Front {
 
 #[cfg(test)]
 mod tests {
-    use std::task::Waker;
+    use std::{pin::Pin, task::Waker};
 
     use proptest::prelude::*;
+    use tokio::io::AsyncWrite;
 
     use super::*;
 
@@ -268,11 +216,23 @@ mod tests {
         }
     }
 
+    /// Sends what can be sent; whether all of it has left.
+    fn send(past: &mut Past, slow: &mut Slow) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        while !past.is_sent() {
+            match past.out.poll_write(&mut cx, slow) {
+                Poll::Ready(written) => assert!(written.unwrap() > 0),
+                Poll::Pending => return false,
+            }
+        }
+        true
+    }
+
     /// Writes as hyper does, and flushes until all has left.
     fn write(past: &mut Past, slow: &mut Slow, mut bytes: &[u8]) {
         let mut cx = Context::from_waker(Waker::noop());
         while !bytes.is_empty() {
-            if past.poll_send(&mut cx, slow).is_pending() {
+            if !send(past, slow) {
                 past.hyper_keeps(bytes.len());
             } else if past.takes_over(bytes) {
                 bytes = &[];
@@ -289,7 +249,7 @@ mod tests {
     }
 
     fn flush(past: &mut Past, slow: &mut Slow) {
-        while past.poll_send(&mut Context::from_waker(Waker::noop()), slow).is_pending() {}
+        while !send(past, slow) {}
     }
 
     proptest! {
@@ -348,25 +308,14 @@ mod tests {
     fn fields_do_not_get_into_an_answer_that_waits_before_their_own() {
         let (mut past, mut slow) =
             (Past::default(), Slow { takes: vec![0, 100], calls: 0, taken: Vec::new() });
-        let mut cx = Context::from_waker(Waker::noop());
         past.put_piece(Bytes::from_static(b"body"));
         let own = "HTTP/1.1 404 Not Found\r\n\r\n";
-        assert!(past.poll_send(&mut cx, &mut slow).is_pending());
+        assert!(!send(&mut past, &mut slow));
         past.hyper_keeps(own.len());
         past.put_fields(b"A: b\r\n".to_vec());
         write(&mut past, &mut slow, format!("{own}HTTP/1.1 200 OK\r\n\r\n").as_bytes());
         let expected = format!("body{own}HTTP/1.1 200 OK\r\nA: b\r\n\r\n");
         assert_eq!(String::from_utf8_lossy(&slow.taken), expected);
-    }
-
-    /// It was not, and a client that took each piece slowly was taken for one that takes nothing.
-    #[test]
-    fn a_part_of_a_piece_is_seen_to_leave() {
-        let (mut past, mut slow) = (Past::default(), Slow { takes: vec![3, 0], calls: 0, taken: Vec::new() });
-        past.put_piece(Bytes::from_static(b"a body"));
-        let mut cx = Context::from_waker(Waker::noop());
-        assert!(past.poll_send(&mut cx, &mut slow).is_pending());
-        assert_eq!(past.unsent_bytes(), 3);
     }
 
     #[test]
