@@ -73,11 +73,18 @@ impl ResponseBody {
     fn complete(&mut self) {
         let connection = match std::mem::replace(&mut self.source, Source::Own(Bytes::new())) {
             Source::Own(_) => None,
-            Source::Backend(stream) => stream.into_connection(),
+            Source::Backend(stream) => stream.into_connection(self.upload_idle()),
         };
         if let Some(flight) = self.flight.take() {
             flight.complete(connection);
         }
+    }
+
+    /// How long an upload may stand still behind its answer: as long as either side may let its body wait.
+    fn upload_idle(&self) -> Duration {
+        let Some(flight) = &self.flight else { return Duration::ZERO };
+        let by_client = flight.front.listener.config.timeouts.body_idle;
+        flight.pool_config().map_or(by_client, |pool| pool.timeouts.body_idle.max(by_client))
     }
 
     fn broken(&mut self, reason: Reason) -> BrokenResponse {

@@ -6,6 +6,7 @@ use std::{
     pin::{Pin, pin},
     rc::Rc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
@@ -220,8 +221,9 @@ impl std::error::Error for BrokenBody {}
 
 impl ResponseStream {
     /// The connection, if the next request may use it: all of this one has left, all of the response
-    /// has come, and nothing else.
-    pub(crate) fn into_connection(self) -> Option<Connection> {
+    /// has come, and nothing else. What still is to leave goes on; it is given up where it stands still for
+    /// `upload_idle`.
+    pub(crate) fn into_connection(self, upload_idle: Duration) -> Option<Connection> {
         if !self.decoder.is_over() || !self.buffer.is_empty() {
             return None;
         }
@@ -231,7 +233,7 @@ impl ResponseStream {
                 Some(Some(sent)) => sent,
                 Some(None) => return None,
                 None => {
-                    task.go_on(self.read);
+                    task.go_on(self.read, upload_idle);
                     return None;
                 }
             },

@@ -3,9 +3,10 @@
 use std::{
     cell::Cell,
     future::poll_fn,
-    pin::Pin,
+    pin::{Pin, pin},
     rc::Rc,
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use tokio::{
@@ -33,6 +34,7 @@ struct Shared {
     unwanted: Notify,
     /// Writing has failed.
     broke: Cell<bool>,
+    sent_bytes: Cell<u64>,
 }
 
 impl Detached {
@@ -42,9 +44,14 @@ impl Detached {
         let shared = Rc::<Shared>::default();
         let told = Rc::clone(&shared);
         let task = spawn_local(async move {
+            let all_left = poll_fn(|cx| {
+                let polled = sending.poll(cx);
+                told.sent_bytes.set(sending.sent_bytes());
+                polled
+            });
             let sent = tokio::select! {
                 biased;
-                sent = poll_fn(|cx| sending.poll(cx)) => sent,
+                sent = all_left => sent,
                 () = told.unwanted.notified() => Err(SendFailed::Io),
             };
             match sent {
@@ -75,15 +82,24 @@ impl Detached {
     }
 
     /// Goes on behind a response that is whole: nobody said that the backend does not want the rest of the request.
-    /// Once its connection has ended it does not; the body's own limits end it at the latest.
-    pub(super) fn go_on(mut self, mut read: ReadHalf) {
+    /// Once its connection has ended, or has taken nothing for `idle`, it does not.
+    pub(super) fn go_on(mut self, mut read: ReadHalf, idle: Duration) {
         spawn_local(async move {
             let mut byte = [0];
-            tokio::select! {
-                biased;
-                _ = &mut self.task => return,
-                // Its end; or bytes that nobody asked for, and then nothing more is owed to it.
-                _ = read.read(&mut byte) => {}
+            // Its end; or bytes that nobody asked for, and then nothing more is owed to it.
+            let mut ends = pin!(read.read(&mut byte));
+            loop {
+                let sent_bytes = self.shared.sent_bytes.get();
+                tokio::select! {
+                    biased;
+                    _ = &mut self.task => return,
+                    _ = &mut ends => break,
+                    () = tokio::time::sleep(idle) => {
+                        if self.shared.sent_bytes.get() == sent_bytes {
+                            break;
+                        }
+                    }
+                }
             }
             self.shared.unwanted.notify_one();
             let _ = (&mut self.task).await; // a panic has been told

@@ -67,6 +67,11 @@ impl<B: Upload> Sending<B> {
         self.sent > 0
     }
 
+    /// Bytes that have left.
+    pub(super) fn sent_bytes(&self) -> u64 {
+        self.sent
+    }
+
     /// Whether everything has left.
     pub(crate) fn is_done(&self) -> bool {
         self.body.is_none() && self.out.is_sent()

@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use lb_testkit::{Behaviour, Digest, End};
 use rstest::rstest;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
 
-use crate::support::{Lb, Tested, backend, slow_client};
+use crate::support::{Lb, Setup, Tested, backend, slow_client};
 
 /// The client hears it while it still sends.
 #[rstest]
@@ -106,6 +109,24 @@ async fn a_long_upload_that_nobody_takes_ends_the_connection() -> Tested {
     assert_eq!(client.response().await?.status(), 403);
     a.wait_for_connections(|connections| connections.open == 0).await?;
     assert!(client.send_pattern(1_000_000_000).await.is_err(), "all of it was taken");
+    Ok(())
+}
+
+/// sim-net, seed 23168: the backend was silent behind its answer, and took nothing more; the client's connection stayed
+/// for as long as the system waits for such a peer.
+#[tokio::test]
+async fn an_upload_that_a_silent_backend_does_not_take_is_given_up() -> Tested {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let idle = "timeouts = { body_idle = \"200ms\" }";
+    let setup = Setup::default().backend("a", listener.local_addr()?, "");
+    let lb = setup.listener(idle).pool(idle).start();
+    let mut client = lb.client().await;
+    client.send("POST / HTTP/1.1\r\nHost: mango\r\nContent-Length: 100000000\r\n\r\n").await?;
+    let (mut backend, _) = listener.accept().await?;
+    backend.write_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno").await?;
+    assert_eq!(client.response().await?.status(), 403);
+    let error = client.send_pattern(100_000_000).await.expect_err("nobody takes so much");
+    assert_ne!(error.kind(), std::io::ErrorKind::TimedOut, "{error}");
     Ok(())
 }
 
