@@ -25,9 +25,6 @@ use super::{
 };
 use crate::{net::ReadHalf, request_body::RequestBody};
 
-/// Less room than this is not worth a read.
-const READ_BYTES_MIN: usize = 1 << 10;
-
 /// A request on its way to a backend, up to the head of the response.
 pub(crate) struct Call<B = RequestBody> {
     addr: SocketAddr,
@@ -155,18 +152,14 @@ impl<B: Upload> Call<B> {
     }
 }
 
-/// Reads into `buffer`, with room for about `room` bytes; 0 is the end of the stream. Memory whose bytes
-/// nobody has any more is used again first.
+/// Reads into `buffer`, with room for about `room` bytes; 0 is the end of the stream.
 fn poll_fill(
     read: &mut ReadHalf,
     buffer: &mut BytesMut,
     room: usize,
     cx: &mut Context<'_>,
 ) -> Poll<io::Result<usize>> {
-    let spare = buffer.capacity() - buffer.len();
-    if spare < room / 2 && !buffer.try_reclaim(room) && spare < READ_BYTES_MIN {
-        buffer.reserve(room);
-    }
+    room::make(buffer, room);
     // Dropping the future loses nothing: it reads only in a poll that is ready.
     pin!(read.read_buf(buffer)).poll(cx)
 }

@@ -5,6 +5,10 @@
 //! has room again says so only once a third of what it holds has left, so that what is held here stays well below
 //! what the system holds for the same client.
 
+use bytes::BytesMut;
+
+/// Less room than this is not worth a read.
+const READ_BYTES_MIN: usize = 1 << 10;
 /// For a head and a small body.
 const HEAD_BYTES: usize = 8 << 10;
 /// More than a response's body may come in one read with its head.
@@ -59,6 +63,19 @@ impl BodyRoom {
     }
 }
 
+/// Makes room for about `room` bytes in `buffer`. Memory whose bytes nobody has any more is used again first.
+pub(super) fn make(buffer: &mut BytesMut, room: usize) {
+    let spare = buffer.capacity() - buffer.len();
+    if spare >= room / 2 || buffer.try_reclaim(room) || spare >= READ_BYTES_MIN {
+        return;
+    }
+    if buffer.is_empty() {
+        *buffer = BytesMut::with_capacity(room);
+    } else {
+        buffer.reserve(room);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,6 +117,27 @@ mod tests {
         let mut room = BodyRoom::behind(256 << 10);
         assert_eq!(rooms(&mut room, true), [256, 128, 64, 32, 32]);
         assert_eq!(rooms(&mut room, false), [32, 64, 128, 256, 256]);
+    }
+
+    /// `reserve` kept what had been read before as well, and copied it.
+    #[test]
+    fn a_buffer_grows_to_its_room_and_no_further() {
+        let mut buffer = BytesMut::new();
+        for room in [64 << 10, 128 << 10, 256 << 10, 256 << 10] {
+            make(&mut buffer, room);
+            assert!(buffer.capacity() >= room);
+            buffer.resize(room, 0);
+            drop(buffer.split().freeze());
+        }
+        assert!(buffer.try_reclaim(256 << 10), "the same memory serves again");
+        assert!(!buffer.try_reclaim((256 << 10) + 1), "more than was asked for");
+    }
+
+    #[test]
+    fn what_has_been_read_stays_when_room_is_made() {
+        let mut buffer = BytesMut::from(&b"half a head"[..]);
+        make(&mut buffer, 8 << 10);
+        assert!(&buffer[..] == b"half a head" && buffer.capacity() >= 8 << 10);
     }
 
     #[test]
