@@ -73,7 +73,7 @@ impl ResponseBody {
     fn complete(&mut self) {
         let connection = match std::mem::replace(&mut self.source, Source::Own(Bytes::new())) {
             Source::Own(_) => None,
-            Source::Backend(stream) => stream.into_connection(self.upload_idle()),
+            Source::Backend(stream) => stream.into_connection(|| self.upload_idle()),
         };
         if let Some(flight) = self.flight.take() {
             flight.complete(connection);

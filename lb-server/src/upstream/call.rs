@@ -216,7 +216,7 @@ impl ResponseStream {
     /// The connection, if the next request may use it: all of this one has left, all of the response
     /// has come, and nothing else. What still is to leave goes on; it is given up where it stands still for
     /// `upload_idle`.
-    pub(crate) fn into_connection(self, upload_idle: Duration) -> Option<Connection> {
+    pub(crate) fn into_connection(self, upload_idle: impl FnOnce() -> Duration) -> Option<Connection> {
         if !self.decoder.is_over() || !self.buffer.is_empty() {
             return None;
         }
@@ -226,7 +226,7 @@ impl ResponseStream {
                 Some(Some(sent)) => sent,
                 Some(None) => return None,
                 None => {
-                    task.go_on(self.read, upload_idle);
+                    task.go_on(self.read, upload_idle());
                     return None;
                 }
             },

@@ -43,7 +43,7 @@ fn an_upload_goes_on_while_an_early_response_is_not_read() {
         assert_eq!(received.len(), (1 << 20) + 100);
         backend.write_all(b"cd").await.unwrap();
         assert_eq!(collect(&mut stream).await.unwrap().0, "abcd");
-        let mut call = get(stream.into_connection(DEADLINE).expect("both sides are done"));
+        let mut call = get(stream.into_connection(|| DEADLINE).expect("both sides are done"));
         let answering = async {
             receive(&mut backend).await.expect("the connection was never half-closed");
             backend.write_all(OK).await.unwrap();
@@ -184,7 +184,7 @@ fn a_backend_may_answer_and_close_within_an_upload() {
             let (head, ()) = tokio::join!(head(&mut call), answering);
             let mut stream = call.into_body(&head.unwrap());
             assert_eq!(collect(&mut stream).await.unwrap().0, "hi");
-            assert!(stream.into_connection(DEADLINE).is_none());
+            assert!(stream.into_connection(|| DEADLINE).is_none());
             // With more of the upload at hand it is found out that nobody takes it.
             body.release();
             drop(body);
@@ -227,7 +227,7 @@ fn an_unfinished_upload_goes_on_behind_a_whole_response() {
             let head = head(&mut call).await.unwrap();
             let mut stream = call.into_body(&head);
             assert_eq!(collect(&mut stream).await.unwrap().0, "hi");
-            assert!(stream.into_connection(DEADLINE).is_none(), "it is still busy");
+            assert!(stream.into_connection(|| DEADLINE).is_none(), "it is still busy");
             body.release();
             let (_, received, _) = receive(&mut backend).await.expect("a whole upload");
             assert_eq!(received.len(), 200_005);
@@ -265,7 +265,7 @@ fn a_body_that_fails_fails_the_call_before_the_head_and_only_itself_after() {
         .await;
         backend.write_all(b"i").await.unwrap();
         assert_eq!(collect(&mut stream).await.unwrap().0, "hi");
-        assert!(stream.into_connection(DEADLINE).is_none());
+        assert!(stream.into_connection(|| DEADLINE).is_none());
     });
 }
 
