@@ -16,7 +16,7 @@ use lb_core::{
 use lb_server::{Observer, access_log::Record};
 use tokio::time::{Duration, Instant};
 
-use crate::plan::{Ask, Caps, Plan, backend_ip};
+use crate::plan::{Ask, Caps, Framing, Plan, backend_ip};
 
 /// A backend's view of a request whose head came to it.
 #[derive(Clone, Debug)]
@@ -391,16 +391,17 @@ impl Books {
         })
     }
 
-    /// Whether the client read an answer slowly, and its connection ended at that moment: one that reads too
-    /// slowly is cut off, and what it has not read is lost to it.
-    fn cut_off_reading_slowly(&self, client: usize, at: Instant) -> bool {
-        self.entries.values().any(|entry| {
-            entry.way.client == client
-                && entry.ask.pace_bytes.is_some()
-                && entry
-                    .seen
-                    .as_ref()
-                    .is_some_and(|(seen, when)| *when == at && !matches!(seen, Seen::Whole { .. }))
+    /// Whether a connection of the client's was reset at that moment, with which it lost what it had not read yet, of
+    /// whole answers too. That is what becomes of one that reads too slowly, and of one whose last answer broke off
+    /// where only the connection's end delimits it.
+    fn may_lose_unread(&self, client: usize, at: Instant) -> bool {
+        self.entries.values().filter(|entry| entry.way.client == client).any(|entry| {
+            let ask = &entry.ask;
+            let ended = entry
+                .seen
+                .as_ref()
+                .is_some_and(|(seen, when)| *when == at && matches!(seen, Seen::Broken | Seen::NoAnswer));
+            ended && (ask.pace_bytes.is_some() || ask.is_10 && ask.framing != Framing::Length)
         })
     }
 
@@ -413,7 +414,7 @@ impl Books {
         let unseen = entry.receptions.is_empty() && lines.is_empty();
         let time = Duration::from_millis(plan.shutdown_ms);
         let ending = self.shut_down.is_some_and(|begun| begun <= *at && unseen || begun + time <= *at);
-        let slow = self.cut_off_reading_slowly(entry.way.client, *at);
+        let unread = self.may_lose_unread(entry.way.client, *at);
         if lines.len() > 1 {
             say("it was logged twice".into());
         }
@@ -442,7 +443,7 @@ impl Books {
             }
             Seen::Broken | Seen::NoAnswer | Seen::NoConnection if troubled || ending => {}
             Seen::Broken => {
-                if harmless || !broke_off(lines) && !slow {
+                if harmless || !broke_off(lines) && !unread {
                     say("its answer broke off without need".into());
                 }
             }
@@ -455,7 +456,7 @@ impl Books {
                         Carrier::Shared => !harmless,
                         Carrier::New => false,
                     };
-                if !raced && (harmless || !broke_off(lines) && !slow) {
+                if !raced && (harmless || !broke_off(lines) && !unread) {
                     say("no answer".into());
                 }
             }

@@ -190,7 +190,7 @@ impl Stage {
         }
         auditor.abort();
         self.leaves_nothing().await;
-        self.network.stale_writes().iter().for_each(|beginning| self.ledger.stale_write(beginning));
+        self.network.stale_writes(LB.into()).iter().for_each(|beginning| self.ledger.stale_write(beginning));
         self.ledger.unopened(self.network.unopened(LB.into()));
         self.network.lost().iter().for_each(|beginning| self.ledger.lost(beginning));
     }

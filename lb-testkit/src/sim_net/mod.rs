@@ -191,11 +191,12 @@ impl Network {
         self.with(|world| world.breaks)
     }
 
-    /// What programs have written into connections that they had opened, and whose peer had ended its side
-    /// before, without ever looking: bytes that nobody will answer. (The beginning of each such write.)
+    /// What programs on that host have written into connections that they had opened, and whose peer had ended its
+    /// side before, without ever looking: bytes that nobody will answer. (The beginning of each such write.)
     #[must_use]
-    pub fn stale_writes(&self) -> Vec<Vec<u8>> {
-        self.with(|world| world.stale_writes.clone())
+    pub fn stale_writes(&self, by: IpAddr) -> Vec<Vec<u8>> {
+        let all = |world: &mut World| world.stale_writes.clone();
+        self.with(all).into_iter().filter(|(host, _)| *host == by).map(|(_, beginning)| beginning).collect()
     }
 
     /// What has come to connections that the program there had closed: the beginning of the first bytes of each.

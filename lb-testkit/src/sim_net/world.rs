@@ -60,7 +60,7 @@ pub(super) struct World {
     pub(super) trace: Trace,
     /// Connections that the network has reset.
     pub(super) breaks: u64,
-    pub(super) stale_writes: Vec<Vec<u8>>,
+    pub(super) stale_writes: Vec<(IpAddr, Vec<u8>)>,
     pub(super) lost: Vec<Vec<u8>>,
     tell: Tell,
 }
@@ -471,7 +471,7 @@ impl World {
         }
         let is_stale = side == Side::Client && end.has_missed_the_end(now);
         if is_stale {
-            self.stale_writes.push(beginning(bytes));
+            self.stale_writes.push((end.addr.ip(), beginning(bytes)));
         }
         let outstanding = connection.end(side.other()).outstanding();
         let room = self.options.window_bytes.saturating_sub(outstanding);
