@@ -76,6 +76,17 @@ impl RequestBody {
         }
     }
 
+    /// Whether the client still waits to be told that it may send the body.
+    pub(crate) fn is_held(&self) -> bool {
+        self.held.get()
+    }
+
+    /// Whether another request may come behind it on the client's connection. Where the client was never told to
+    /// send it, what comes may be anything.
+    pub(crate) fn precedes_another(&self) -> bool {
+        !self.is_held() && self.front.takes_another()
+    }
+
     pub(crate) fn is_consumed(&self) -> bool {
         self.consumed.get()
     }

@@ -16,7 +16,7 @@ use crate::{
     flight::Flight,
     forwarded,
     front::{Front, PAST_BYTES_MIN, Piece},
-    upstream::ResponseStream,
+    upstream::{Patience, ResponseStream},
 };
 
 /// The body of an answer.
@@ -30,8 +30,8 @@ pub(crate) struct ResponseBody {
     is_delimited: bool,
     /// The timer runs for the next frame.
     waiting: bool,
-    /// It broke off, of which hyper is to learn at its next turn.
-    broke_off: Option<BrokenResponse>,
+    /// It broke off, of which hyper is to learn when what came before has left.
+    broke_off: Option<(Rc<Front>, BrokenResponse)>,
 }
 
 enum Source {
@@ -73,18 +73,23 @@ impl ResponseBody {
     fn complete(&mut self) {
         let connection = match std::mem::replace(&mut self.source, Source::Own(Bytes::new())) {
             Source::Own(_) => None,
-            Source::Backend(stream) => stream.into_connection(|| self.upload_idle()),
+            Source::Backend(stream) => stream.into_connection(|| self.patience()),
         };
         if let Some(flight) = self.flight.take() {
             flight.complete(connection);
         }
     }
 
-    /// How long an upload may stand still behind its answer: as long as either side may let its body wait.
-    fn upload_idle(&self) -> Duration {
-        let Some(flight) = &self.flight else { return Duration::ZERO };
+    /// How long an upload may go on behind its answer: it may stand still as long as either side may let its body wait,
+    /// and not at all where the client still waits to be told that it may send it.
+    fn patience(&self) -> Option<Patience> {
+        let flight = self.flight.as_ref()?;
+        if flight.body.as_ref().is_some_and(|body| body.is_held()) {
+            return None;
+        }
         let by_client = flight.front.listener.config.timeouts.body_idle;
-        flight.pool_config().map_or(by_client, |pool| pool.timeouts.body_idle.max(by_client))
+        let idle = flight.pool_config().map_or(by_client, |pool| pool.timeouts.body_idle.max(by_client));
+        Some(Patience { idle, left: flight.deadline.map(|deadline| deadline.since(flight.now())) })
     }
 
     fn broken(&mut self, reason: Reason) -> BrokenResponse {
@@ -95,16 +100,17 @@ impl ResponseBody {
             Reason::RequestTimeout | Reason::ResponseBodyTimeout => End::BodyTimeout,
             _ => End::Truncated,
         };
+        // A reset takes away what the client has not read yet, of answers before this one as well. One that does not
+        // take it is not waited for.
+        let in_order = self.is_delimited && !by_client;
         if let Some(flight) = self.flight.take() {
-            // A reset takes away what the client has not read yet, of answers before this one as well. One that
-            // does not take it is not waited for.
-            match self.is_delimited && !by_client {
+            match in_order {
                 true => flight.front.close(),
                 false => flight.front.reset(),
             }
             flight.broken(reason, end);
         }
-        BrokenResponse(reason)
+        BrokenResponse { reason, in_order }
     }
 
     /// The whole request's time is up. Asked at every turn: a body whose backend is never silent may be
@@ -154,11 +160,6 @@ impl ResponseBody {
             return Poll::Ready(self.broken(Reason::RequestTimeout));
         }
         let Some(flight) = &self.flight else { return Poll::Pending };
-        if let Source::Backend(stream) = &mut self.source
-            && flight.front.is_blocked()
-        {
-            stream.held_up();
-        }
         let Some(deadline) = flight.deadline else { return Poll::Pending };
         let timer = &flight.front.request_timer;
         timer.set(deadline);
@@ -174,6 +175,11 @@ impl ResponseBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenResponse>>> {
         if self.is_overdue() {
             return Poll::Ready(Some(Err(self.broken(Reason::RequestTimeout))));
+        }
+        if let (Source::Backend(stream), Some(flight)) = (&mut self.source, &self.flight)
+            && flight.front.is_blocked()
+        {
+            stream.held_up();
         }
         if !has_room {
             return self.poll_held_up(cx).map(|broken| Some(Err(broken)));
@@ -221,21 +227,24 @@ impl Body for ResponseBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Piece>, BrokenResponse>>> {
-        if let Some(broken) = self.broke_off.take() {
-            return Poll::Ready(Some(Err(broken)));
+        if let Some((front, _)) = &self.broke_off {
+            // hyper drops what it has not written when it learns of this. The front wakes its task when all has left.
+            let is_flushed = front.is_flushed();
+            let broke_off = self.broke_off.take_if(|_| is_flushed);
+            return broke_off.map_or(Poll::Pending, |(_, broken)| Poll::Ready(Some(Err(broken))));
         }
         // The flight may end with the frame.
-        let flight = self.flight.as_ref().filter(|_| self.goes_past);
-        let front = flight.map(|flight| Rc::clone(&flight.front));
-        let has_room = front.as_ref().is_none_or(|front| front.takes_piece());
-        let polled = ready!(self.poll_next(cx, has_room));
-        if let Some(Err(broken)) = polled {
-            // hyper drops what it has not written when it learns of this.
-            self.broke_off = Some(broken);
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        Poll::Ready(polled.map(|frame| frame.map(|frame| pass(front, frame))))
+        let front = self.flight.as_ref().map(|flight| Rc::clone(&flight.front));
+        let past = front.as_ref().filter(|_| self.goes_past).map(Rc::clone);
+        let has_room = past.as_ref().is_none_or(|front| front.takes_piece());
+        let polled = match (ready!(self.poll_next(cx, has_room)), front) {
+            (Some(Err(broken)), Some(front)) if broken.in_order => {
+                self.broke_off = Some((front, broken));
+                return Poll::Pending; // for the flush that hyper goes on with
+            }
+            (polled, _) => polled,
+        };
+        Poll::Ready(polled.map(|frame| frame.map(|frame| pass(past, frame))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -267,11 +276,15 @@ fn pass(front: Option<Rc<Front>>, frame: Frame<Bytes>) -> Frame<Piece> {
 
 /// The backend's response ended before its time.
 #[derive(Debug)]
-pub(crate) struct BrokenResponse(Reason);
+pub(crate) struct BrokenResponse {
+    reason: Reason,
+    /// The client gets what came before.
+    pub(crate) in_order: bool,
+}
 
 impl fmt::Display for BrokenResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        self.reason.fmt(f)
     }
 }
 

@@ -367,6 +367,16 @@ impl Front {
         self.version.get() == Version::HTTP_11
     }
 
+    /// Whether another request may come behind the one in flight.
+    pub(crate) fn takes_another(&self) -> bool {
+        !(self.last.get() || self.closing.get() || self.draining.get())
+    }
+
+    /// Whether all of the answers so far has left.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.flushed.get()
+    }
+
     /// Ends the connection in order once hyper is done with it.
     pub(crate) fn close(&self) {
         self.closing.set(true);

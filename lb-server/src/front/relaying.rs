@@ -28,8 +28,10 @@ pub(super) struct Relaying {
     out: Outbox,
     body: ResponseBody,
     framing: Framing,
-    /// All of it is in `out` or has left.
+    /// All that there is of it is in `out` or has left.
     is_over: bool,
+    /// That was not all.
+    broke_off: bool,
 }
 
 enum Framing {
@@ -67,7 +69,7 @@ impl Relaying {
             body.copy_whole(PAST_BYTES_MIN, &mut lines);
         }
         let is_over = body.is_end_stream();
-        Self { out: Outbox::new(lines), body, framing, is_over }
+        Self { out: Outbox::new(lines), body, framing, is_over, broke_off: false }
     }
 
     /// Takes what the body gives and sends what can be sent. Ready when all has left.
@@ -77,11 +79,11 @@ impl Relaying {
             while !self.is_over && self.has_room() && !waits {
                 match self.body.poll_next(cx, true) {
                     Poll::Ready(Some(Ok(frame))) => self.put(frame),
-                    Poll::Ready(Some(Err(_))) => {
-                        // What has come of it may leave, if it can at once.
-                        let _ = front.poll_send_all(cx, &mut self.out);
-                        return Poll::Ready(Err(BrokeOff));
+                    // What has come of it leaves.
+                    Poll::Ready(Some(Err(broken))) if broken.in_order => {
+                        (self.is_over, self.broke_off) = (true, true);
                     }
+                    Poll::Ready(Some(Err(_))) => return Poll::Ready(Err(BrokeOff)),
                     Poll::Ready(None) => self.end(None),
                     Poll::Pending => waits = true,
                 }
@@ -93,7 +95,7 @@ impl Relaying {
             }
             if self.is_over {
                 front.flushed();
-                return Poll::Ready(Ok(()));
+                return Poll::Ready(if self.broke_off { Err(BrokeOff) } else { Ok(()) });
             }
             if waits {
                 return Poll::Pending;

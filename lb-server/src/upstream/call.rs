@@ -6,7 +6,6 @@ use std::{
     pin::{Pin, pin},
     rc::Rc,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
@@ -16,12 +15,12 @@ use tokio::io::AsyncReadExt;
 use super::{
     Connection,
     body::{BodyDecoder, Taken},
-    detached::Detached,
+    detached::{Detached, Patience},
     idle::KEPT_BUFFER_BYTES_MAX,
     request::Framing,
     response::{Head, Heads, Invalid},
     room::{self, BodyRoom},
-    sending::{SendFailed, Sending, Sent, Upload},
+    sending::{SendFailed, Sending, Sent, Upload, may_hide_a_reset},
 };
 use crate::{net::ReadHalf, request_body::RequestBody};
 
@@ -36,7 +35,7 @@ pub(crate) struct Call<B = RequestBody> {
     heads: Heads,
     sending: Sending<B>,
     /// Nothing more can be sent; a response may have come before.
-    cannot_send: bool,
+    send_failed: Option<io::ErrorKind>,
 }
 
 /// Why no head of a response came.
@@ -70,7 +69,7 @@ impl Connection {
             room: room::for_head(self.last_bytes),
             heads: Heads::into(memory),
             sending: Sending::new(self.write, self.out, body, framing),
-            cannot_send: false,
+            send_failed: None,
         }
     }
 }
@@ -95,10 +94,10 @@ impl<B: Upload> Call<B> {
         mut interim: impl FnMut(&Head),
     ) -> Poll<Result<Head, CallFailed>> {
         loop {
-            if !self.cannot_send {
+            if self.send_failed.is_none() {
                 match self.sending.poll(cx) {
                     Poll::Ready(Err(SendFailed::Body)) => return Poll::Ready(Err(CallFailed::RequestBody)),
-                    Poll::Ready(Err(SendFailed::Io)) => self.cannot_send = true,
+                    Poll::Ready(Err(SendFailed::Io(kind))) => self.send_failed = Some(kind),
                     Poll::Ready(Ok(())) | Poll::Pending => {}
                 }
             }
@@ -131,12 +130,10 @@ impl<B: Upload> Call<B> {
     ///
     /// It comes in a box, since it goes through many hands.
     pub(crate) fn into_body(self, head: &Head) -> Box<ResponseStream> {
-        let upload = if self.sending.is_done() {
-            Uploaded::Whole(self.sending.into_sent())
-        } else if self.cannot_send {
-            Uploaded::Never
-        } else {
-            Uploaded::Goes(Detached::send(self.sending))
+        let upload = match self.send_failed {
+            Some(kind) if !self.sending.has_body() => Uploaded::Never(kind),
+            None if self.sending.is_done() => Uploaded::Whole(self.sending.into_sent()),
+            failed => Uploaded::Goes(Detached::send(self.sending, failed)),
         };
         Box::new(ResponseStream {
             addr: self.addr,
@@ -185,17 +182,16 @@ enum Uploaded {
     /// The rest goes out in a task of its own.
     Goes(Detached),
     /// The connection takes nothing more.
-    Never,
+    Never(io::ErrorKind),
 }
 
 impl Uploaded {
-    /// Whether the connection broke while something was written. The system tells of that once: who reads then sees
-    /// an orderly end, which there may have been, or not.
-    fn broke(&self) -> bool {
+    /// Whether an end of the response may be a reset that writing was told of.
+    fn may_hide_a_reset(&self) -> bool {
         match self {
             Self::Whole(_) => false,
-            Self::Goes(detached) => detached.broke(),
-            Self::Never => true,
+            Self::Goes(detached) => detached.may_hide_a_reset(),
+            Self::Never(kind) => may_hide_a_reset(*kind),
         }
     }
 }
@@ -214,9 +210,8 @@ impl std::error::Error for BrokenBody {}
 
 impl ResponseStream {
     /// The connection, if the next request may use it: all of this one has left, all of the response
-    /// has come, and nothing else. What still is to leave goes on; it is given up where it stands still for
-    /// `upload_idle`.
-    pub(crate) fn into_connection(self, upload_idle: impl FnOnce() -> Duration) -> Option<Connection> {
+    /// has come, and nothing else. What still is to leave goes on, if there is patience with it.
+    pub(crate) fn into_connection(self, patience: impl FnOnce() -> Option<Patience>) -> Option<Connection> {
         if !self.decoder.is_over() || !self.buffer.is_empty() {
             return None;
         }
@@ -226,11 +221,13 @@ impl ResponseStream {
                 Some(Some(sent)) => sent,
                 Some(None) => return None,
                 None => {
-                    task.go_on(self.read, upload_idle());
+                    if let Some(patience) = patience() {
+                        task.go_on(self.read, patience);
+                    }
                     return None;
                 }
             },
-            Uploaded::Never => return None,
+            Uploaded::Never(_) => return None,
         };
         if !self.keep_alive {
             return None;
@@ -281,7 +278,7 @@ impl Body for ResponseStream {
                 Ok(Taken::More) => {}
             }
             match ready!(this.poll_fill(cx)) {
-                Ok(0) if this.decoder.may_end_here() && !this.upload.broke() => {
+                Ok(0) if this.decoder.may_end_here() && !this.upload.may_hide_a_reset() => {
                     this.decoder = BodyDecoder::EMPTY;
                 }
                 Ok(0) => return Poll::Ready(Some(Err(BrokenBody("the connection ended in the body")))),

@@ -39,6 +39,7 @@ use bytes::BytesMut;
 
 pub(crate) use self::{
     call::{Call, CallFailed, ResponseStream},
+    detached::Patience,
     fields::FieldLines,
     idle::{IdleConnections, SWEEP_INTERVAL},
     request::{Framing, write_field},

@@ -1,9 +1,7 @@
 //! How much is read at once of what a backend sends.
 //!
 //! Large bodies in large pieces: each piece is two system calls and wakes two peers. But a piece is held in
-//! memory until its client has taken it, so that a client that makes it wait gets smaller ones. A socket that
-//! has room again says so only once a third of what it holds has left, so that what is held here stays well below
-//! what the system holds for the same client.
+//! memory until its client has taken it, so that a client that makes it wait gets smaller ones next.
 
 use bytes::BytesMut;
 

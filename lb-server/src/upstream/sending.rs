@@ -23,6 +23,9 @@ pub(crate) trait Upload: 'static {
 
     /// The next piece, or the trailers; none at the end.
     fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>>;
+
+    /// Whether another request may come behind it on the client's connection.
+    fn precedes_another(&self) -> bool;
 }
 
 impl Upload for RequestBody {
@@ -30,6 +33,10 @@ impl Upload for RequestBody {
 
     fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         Self::poll_frame(self, cx)
+    }
+
+    fn precedes_another(&self) -> bool {
+        Self::precedes_another(self)
     }
 }
 
@@ -51,9 +58,16 @@ pub(crate) struct Sending<B = RequestBody> {
 #[derive(Debug)]
 pub(crate) enum SendFailed {
     /// The connection broke; a response may have come before.
-    Io,
+    Io(io::ErrorKind),
     /// The client's body failed; the body knows how.
     Body,
+}
+
+/// Whether an orderly end that is read behind a write that failed in this way may be none. The system tells of a reset
+/// once, and who asks next sees an end. But where the peer's orderly end came before its reset, Linux tells of a broken
+/// pipe.
+pub(super) fn may_hide_a_reset(failed: io::ErrorKind) -> bool {
+    failed != io::ErrorKind::BrokenPipe
 }
 
 impl<B: Upload> Sending<B> {
@@ -81,6 +95,11 @@ impl<B: Upload> Sending<B> {
         (self.write, self.out.lines)
     }
 
+    /// Whether there is more of the body to come.
+    pub(super) fn has_body(&self) -> bool {
+        self.body.is_some()
+    }
+
     /// What has not been taken of the body, if anything; the connection ends.
     pub(super) fn into_body(self) -> Option<Rc<B>> {
         self.body
@@ -91,7 +110,7 @@ impl<B: Upload> Sending<B> {
         loop {
             // What the body has at hand leaves together with what waits to be sent.
             let waits = self.out.has_room() && self.poll_piece(cx)?.is_pending();
-            ready!(self.poll_flush(cx)).map_err(|_| SendFailed::Io)?;
+            ready!(self.poll_flush(cx)).map_err(|error| SendFailed::Io(error.kind()))?;
             if self.body.is_none() {
                 return Poll::Ready(Ok(()));
             }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use lb_server::Shutdown;
 use lb_testkit::{Behaviour, Digest, End};
 use rstest::rstest;
 use tokio::{
@@ -95,6 +96,46 @@ async fn the_next_request_is_answered_though_nobody_takes_the_upload(
     a.wait_for_connections(|connections| connections.open == 0).await?;
     client.send_pattern(200_000).await?;
     assert_eq!(client.get("/", "mango").await?.status(), 200);
+    Ok(())
+}
+
+/// ... but there is no waiting for it where nothing can follow: the client said so, or was never told to send the body,
+/// so that what comes may be anything.
+#[rstest]
+#[case::last("Connection: close")]
+#[case::held_back("Expect: 100-continue")]
+#[tokio::test]
+async fn an_upload_that_nobody_takes_is_not_waited_for_where_nothing_can_follow(
+    #[case] field: &str,
+    #[values(End::Close, End::Keep)] end: End,
+) -> Tested {
+    if field.starts_with("Connection") && end == End::Keep {
+        return Ok(()); // the backend may want it
+    }
+    let a = backend("a").await;
+    a.behave_next(1, Behaviour::reply(403, "no").early().end(end));
+    let lb = Lb::over(&[&a]);
+    let mut client = lb.client().await.deadline(Duration::from_millis(1500));
+    client
+        .send(format!("POST / HTTP/1.1\r\nHost: mango\r\nContent-Length: 200000\r\n{field}\r\n\r\n"))
+        .await?;
+    assert_eq!(client.response().await?.status(), 403);
+    assert_eq!(client.read_to_end().await?, b"");
+    Ok(())
+}
+
+/// ... nor for long: it holds up nobody's end.
+#[tokio::test]
+async fn an_upload_that_nobody_takes_does_not_hold_up_a_shutdown() -> Tested {
+    let a = backend("a").await;
+    a.behave_next(1, Behaviour::reply(403, "no").early().end(End::Close));
+    let lb = Lb::over(&[&a]);
+    let mut client = lb.client().await;
+    client.send("POST / HTTP/1.1\r\nHost: mango\r\nContent-Length: 200000\r\n\r\n").await?;
+    assert_eq!(client.response().await?.status(), 403);
+    a.wait_for_connections(|connections| connections.open == 0).await?;
+    let ended = tokio::time::timeout(Duration::from_secs(10), lb.shutdown()).await;
+    assert_eq!(ended.expect("within the time that lingering takes"), Shutdown::Clean);
     Ok(())
 }
 

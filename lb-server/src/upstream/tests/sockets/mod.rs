@@ -25,7 +25,7 @@ use tokio::{
 };
 
 use super::super::{
-    Call, CallFailed, Connection, Framing, Head, ResponseStream,
+    Call, CallFailed, Connection, Framing, Head, Patience, ResponseStream,
     body::{BodyDecoder, Taken},
     sending::Upload,
 };
@@ -92,6 +92,10 @@ impl TestBody {
 impl Upload for TestBody {
     type Error = ();
 
+    fn precedes_another(&self) -> bool {
+        true
+    }
+
     fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ()>>> {
         let mut steps = self.steps.borrow_mut();
         match steps.front() {
@@ -120,6 +124,10 @@ impl Upload for TestBody {
             }
         })
     }
+}
+
+fn patience() -> Option<Patience> {
+    Some(Patience { idle: DEADLINE, left: None })
 }
 
 fn large(bytes: usize) -> Bytes {
@@ -211,7 +219,7 @@ fn reuse_only_after_a_clean_end(#[case] answer: &str, #[case] clean: bool) {
         receive(&mut backend).await.expect("a whole request");
         let mut stream = call.into_body(&head);
         collect(&mut stream).await.expect("a whole response");
-        let connection = stream.into_connection(|| DEADLINE);
+        let connection = stream.into_connection(patience);
         assert_eq!(connection.is_some(), clean);
         if let Some(connection) = connection {
             // It serves again.
@@ -236,7 +244,7 @@ fn a_response_that_has_not_been_read_to_its_end_takes_the_connection_with_it() {
         let mut call = get(connection);
         backend.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nhi").await.unwrap();
         let head = head(&mut call).await.unwrap();
-        assert!(call.into_body(&head).into_connection(|| DEADLINE).is_none());
+        assert!(call.into_body(&head).into_connection(patience).is_none());
     });
 }
 
@@ -251,7 +259,7 @@ fn a_response_until_the_end_ends_with_the_connection() {
         drop(backend);
         let mut stream = call.into_body(&head);
         assert_eq!(collect(&mut stream).await.unwrap().0, "hello");
-        assert!(stream.into_connection(|| DEADLINE).is_none());
+        assert!(stream.into_connection(patience).is_none());
     });
 }
 
@@ -317,7 +325,7 @@ fn a_large_body_comes_whole_and_leaves_no_large_buffer_behind() {
             let head = head(&mut call).await.unwrap();
             let mut stream = call.into_body(&head);
             let collected = collect(&mut stream).await.unwrap().0;
-            (collected, stream.into_connection(|| DEADLINE).expect("clean"))
+            (collected, stream.into_connection(patience).expect("clean"))
         };
         let ((), (collected, connection)) = tokio::join!(answering, reading);
         assert!(collected == body);

@@ -58,7 +58,7 @@ proptest! {
                 let head = head(&mut call).await.unwrap();
                 let mut stream = call.into_body(&head);
                 collect(&mut stream).await.unwrap();
-                stream.into_connection(|| DEADLINE).is_some()
+                stream.into_connection(patience).is_some()
             };
             tokio::join!(answering, reading)
         });
@@ -97,7 +97,7 @@ proptest! {
                 let head = head(&mut call).await.ok()?;
                 let mut stream = call.into_body(&head);
                 let collected = collect(&mut stream).await;
-                let reusable = stream.into_connection(|| DEADLINE).is_some();
+                let reusable = stream.into_connection(patience).is_some();
                 Some((head.status, all_fields(&head, false), collected, reusable))
             };
             tokio::join!(answering, reading).1

@@ -43,7 +43,7 @@ fn an_upload_goes_on_while_an_early_response_is_not_read() {
         assert_eq!(received.len(), (1 << 20) + 100);
         backend.write_all(b"cd").await.unwrap();
         assert_eq!(collect(&mut stream).await.unwrap().0, "abcd");
-        let mut call = get(stream.into_connection(|| DEADLINE).expect("both sides are done"));
+        let mut call = get(stream.into_connection(patience).expect("both sides are done"));
         let answering = async {
             receive(&mut backend).await.expect("the connection was never half-closed");
             backend.write_all(OK).await.unwrap();
@@ -158,6 +158,50 @@ fn a_reset_that_the_upload_was_told_of_is_no_end_of_the_response(#[case] before:
     });
 }
 
+/// The backend has read all that had come, answers and closes in order; what the upload still sends is answered by a
+/// reset, which takes nothing back.
+#[rstest]
+#[case::within_the_response(false)]
+#[case::before_its_head_is_read(true)]
+fn a_reset_behind_an_orderly_end_leaves_the_response_whole(#[case] before: bool) {
+    run(async {
+        let (connection, mut backend) = pair().await;
+        let more = || Step::Piece("more".into());
+        let body = TestBody::new([
+            Step::Piece("some".into()),
+            Step::Hold,
+            more(),
+            Step::Pause,
+            Step::Pause,
+            more(),
+            Step::Pause,
+            more(),
+        ]);
+        let letting_go = Rc::downgrade(&body);
+        let mut call = call(connection, Some(Rc::clone(&body)), Framing::Chunked);
+        assert!(poll_fn(|cx| Poll::Ready(call.poll_head(cx, false, |_| {}))).await.is_pending());
+        read_head(&mut backend).await;
+        backend.read_exact(&mut [0; b"4\r\nsome\r\n".len()]).await.unwrap();
+        backend.write_all(b"HTTP/1.1 200 OK\r\n\r\nhello").await.unwrap();
+        let mut stream = if before {
+            drop(backend);
+            body.release();
+            drop(body);
+            let head = head(&mut call).await.unwrap();
+            call.into_body(&head)
+        } else {
+            let head = head(&mut call).await.unwrap();
+            let stream = call.into_body(&head);
+            drop(backend);
+            body.release();
+            drop(body);
+            is_let_go(letting_go).await;
+            stream
+        };
+        assert_eq!(collect(&mut stream).await.expect("whole").0, "hello");
+    });
+}
+
 /// It answers, and reads nothing more: the answer counts, the connection does not.
 #[test]
 fn a_backend_may_answer_and_close_within_an_upload() {
@@ -184,7 +228,7 @@ fn a_backend_may_answer_and_close_within_an_upload() {
             let (head, ()) = tokio::join!(head(&mut call), answering);
             let mut stream = call.into_body(&head.unwrap());
             assert_eq!(collect(&mut stream).await.unwrap().0, "hi");
-            assert!(stream.into_connection(|| DEADLINE).is_none());
+            assert!(stream.into_connection(patience).is_none());
             // With more of the upload at hand it is found out that nobody takes it.
             body.release();
             drop(body);
@@ -227,7 +271,7 @@ fn an_unfinished_upload_goes_on_behind_a_whole_response() {
             let head = head(&mut call).await.unwrap();
             let mut stream = call.into_body(&head);
             assert_eq!(collect(&mut stream).await.unwrap().0, "hi");
-            assert!(stream.into_connection(|| DEADLINE).is_none(), "it is still busy");
+            assert!(stream.into_connection(patience).is_none(), "it is still busy");
             body.release();
             let (_, received, _) = receive(&mut backend).await.expect("a whole upload");
             assert_eq!(received.len(), 200_005);
@@ -265,7 +309,7 @@ fn a_body_that_fails_fails_the_call_before_the_head_and_only_itself_after() {
         .await;
         backend.write_all(b"i").await.unwrap();
         assert_eq!(collect(&mut stream).await.unwrap().0, "hi");
-        assert!(stream.into_connection(|| DEADLINE).is_none());
+        assert!(stream.into_connection(patience).is_none());
     });
 }
 
