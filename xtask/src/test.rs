@@ -105,7 +105,7 @@ const TIERS: [Tier; 10] = [
     Tier {
         name: "suite",
         about: "chapters 1 to 8, the guide and its pages, the server's promises end to end, the command line",
-        work: Work::Tests(Tests { program: Some("suite"), ..Tests::of("lb-tests") }),
+        work: Work::Tests(Tests { program: Some("suite"), per_cpu: 2, ..Tests::of("lb-tests") }),
     },
     Tier {
         name: "library",
