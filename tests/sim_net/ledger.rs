@@ -405,6 +405,15 @@ impl Books {
         })
     }
 
+    /// Whether the last answer of the client's connection that ended at that moment came before its upload had: where the
+    /// backend then ends, a rest of the upload that is not soon over ends the connection.
+    fn ends_behind_an_early_answer(&self, client: usize, at: Instant) -> bool {
+        self.entries.values().any(|entry| {
+            let ended = matches!(&entry.seen, Some((Seen::Whole { .. }, when)) if *when == at);
+            entry.way.client == client && entry.ask.early && entry.ask.upload.is_some() && ended
+        })
+    }
+
     /// Exactly one answer, of the kind that what went wrong allows.
     fn answered(&self, plan: &Plan, entry: &Entry, lines: &[Line], say: &mut impl FnMut(String)) {
         let Some((seen, at)) = &entry.seen else { return say("the client came to no end".into()) };
@@ -453,7 +462,9 @@ impl Books {
                 let raced = unseen
                     && match entry.way.connection {
                         Carrier::Kept | Carrier::Ending => true,
-                        Carrier::Shared => !harmless,
+                        Carrier::Shared => {
+                            !harmless || self.ends_behind_an_early_answer(entry.way.client, *at)
+                        }
                         Carrier::New => false,
                     };
                 if !raced && (harmless || !broke_off(lines) && !unread) {

@@ -47,10 +47,10 @@ pub(crate) struct Options {
     #[arg(long, value_name = "NAME=PATH", num_args = 1..)]
     also: Vec<String>,
     /// How often each contender has its turn
-    #[arg(long, default_value_t = 7)]
+    #[arg(long, default_value_t = 15)]
     rounds: usize,
     /// How long each turn is
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 2)]
     seconds: u64,
     /// Count user instructions for each request under callgrind instead, and write them down as the budget
     #[arg(long)]
