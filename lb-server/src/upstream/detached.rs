@@ -29,7 +29,7 @@ const DISCARD_TIME_MAX: Duration = Duration::from_secs(2);
 /// What an upload may take behind its answer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patience {
-    /// Without a byte that leaves, this to twice this.
+    /// Without a byte that leaves. It is looked once in each such time, so that it may be up to twice as long.
     pub(crate) idle: Duration,
     /// In all.
     pub(crate) left: Option<Duration>,
