@@ -9,9 +9,10 @@ mod resets;
 mod stage;
 mod sweep;
 
+use lb_testkit::sim_net::Options;
 use rstest::rstest;
 
-use crate::plan::{Plan, Theme};
+use crate::plan::{Ask, Framing, Plan, Session, Theme};
 
 /// A run that must hold.
 fn check(plan: &Plan) -> stage::Outcome {
@@ -39,6 +40,23 @@ fn every_theme_holds(#[values(0, 1, 2, 3)] round: u64) {
 #[case(Theme::ChecksAgainstTraffic, 802)]
 fn regression(#[case] theme: Theme, #[case] seed: u64) {
     check(&Plan::plain(theme, seed));
+}
+
+/// A last answer that was read for longer than an ended connection is lingered on for was cut off by the reset that
+/// follows when a connection is closed with the client's next request unread (seed 46695).
+#[rstest]
+#[case::served_directly(Ask { says_connection: true, ..Ask::get(1, 20_000) })]
+#[case::by_the_library(Ask { method: "POST", upload: Some((100, false)), says_connection: true, ..Ask::get(1, 20_000) })]
+#[case::until_the_end(Ask { is_10: true, framing: Framing::Close, ..Ask::get(1, 20_000) })]
+fn a_last_answer_may_be_read_slowly(#[case] last: Ask) {
+    let mut plan = Plan::plain(Theme::Calm, 0);
+    plan.network = Options { seed: 0, latency_us: 10..=900, segment_bytes: 1..=1448, window_bytes: 1024 };
+    (plan.backends, plan.clients, plan.route_ms, plan.body_idle_ms) = (1, 1, None, 5_000);
+    let last = Ask { pace_bytes: Some(4), ..last };
+    let behind = Ask { pipelined: true, think_ms: 5, ..Ask::get(2, 25) };
+    plan.sessions = vec![Session { client: 0, start_ms: 0, keeps_cookies: false, asks: vec![last, behind] }];
+    plan.faults = Vec::new();
+    check(&plan);
 }
 
 /// Hidden randomness, or a clock that is not the simulation's, would show here.

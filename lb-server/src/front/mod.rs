@@ -278,10 +278,17 @@ impl Front {
         self.blocked_since.set(None);
     }
 
-    /// hyper has written all that it was given.
+    /// All that was to be written has been.
     fn flushed(&self) {
+        if self.flushed.replace(true) || self.in_flight.get() {
+            return;
+        }
+        if self.wait.get() == Wait::Begin {
+            // The wait for the next request begins when the last answer has left.
+            self.since.set(self.worker.now());
+        }
         let is_end_untold = self.eof.get() || self.refusal.get().is_some() || self.closing.get();
-        if !self.flushed.replace(true) && !self.in_flight.get() && is_end_untold {
+        if is_end_untold {
             self.wake();
         }
     }
